@@ -1,0 +1,417 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Everything about peer memory changes while a host does I/O by it: providers
+# go, come and lose what they hold, namespaces and controllers come and go, it is
+# allowed and forbidden. The host must not notice.
+#
+# Guards R9.4 and R9.6: an error that reaches the host, or wrong data that does:
+# a drive reports success for data that a dying BAR swallowed. N1: a provider
+# that cannot be unbound since an idle target holds its memory. Each block that
+# is written is read back and verified (N25), and in the end the pools are whole.
+#
+# 6.12's NVMe driver freezes its queues in the task that writes to "reset", and
+# thaws them in a worker; lockdep says that this task leaves the kernel with the
+# queues' counters held. That is so with and without peer-to-peer memory.
+#
+# dma_debug complains of nvme-rdma, which maps completions of 16 bytes that share
+# a cache line.
+#
+# topology: rnic
+# kernels: normal debug
+# timeout: 600
+# cmdline: dma_debug=off
+# tags: nvmet
+# allow: WARNING: lock held when returning to user space!
+
+# shellcheck disable=SC2317 # run_cases calls the functions, by name
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=nvmet-lib.sh
+. "$here/nvmet-lib.sh"
+# shellcheck source=rnic-lib.sh
+. "$here/rnic-lib.sh"
+
+require_root
+require_p2pdma
+require_drives src dst cmb
+require_nvmet rdma
+load_test_module p2pdma_test
+mem_bdf=$(bdf_of mem)
+
+ip=192.168.77.1
+
+# only_mem: the memory-only function is the provider
+only_mem()
+{
+	[ -n "$mem_bdf" ] || skip "no memory-only function"
+	without_cmb
+	use_provider_sample publish=1
+}
+
+# under_load: namespace 1 of subsystem one is dst; sets $disk
+under_load()
+{
+	use_rnic rnic0 "$ip"
+	make_subsys one
+	make_namespace one 1 "$dst"
+	make_port 1 "$ip" allow_p2pmem=1
+	export_on 1 one
+	connect one "$ip" --ctrl-loss-tmo=60
+	disk=$(host_disk one 1)
+	start_load "$disk"
+}
+
+# survives: the load did, and the drive has what the host reads
+survives()
+{
+	finish_load
+	same_data "$disk" "$dst" 0 $((16 * MIB))
+	((0 < $(nvmet_counter one 1 p2p_bytes))) || fail "nothing through peer memory"
+}
+
+# grows SUBSYS NSID KEY: from now on
+grows()
+{
+	local before
+
+	before=$(nvmet_counter "$1" "$2" "$3")
+	wait_for 20 more_than "$1" "$2" "$3" "$before" && return
+	check_load "$3 does not grow"
+	fail "$3 does not grow"
+}
+
+unbound_and_bound()
+{
+	local i
+
+	only_mem
+	under_load
+	for ((i = 0; i < $(rounds 6); i++)); do
+		grows one 1 p2p_bytes
+		sleep "0.$((i * 3 % 10))"
+		timeout $((60 * slowness)) bash -c "echo $mem_bdf >$PCI/$mem_bdf/driver/unbind" ||
+			fail "$i: unbinding hangs"
+		grows one 1 host_bytes
+		bind "$mem_bdf" p2pdma_provider
+		check_load "$i"
+	done
+	grows one 1 p2p_bytes
+	survives
+	check_equal provider "$(nvmet_counter one 1 provider)" "$mem_bdf"
+}
+
+cmb_is_back()
+{
+	drive_is_there cmb && ctrl_in_state cmb live && has_p2pmem "$cmb_bdf" &&
+		[ "$(p2pmem_published "$cmb_bdf" 2>/dev/null)" = 1 ]
+}
+
+# Whatever a case did to it.
+restore_cmb()
+{
+	[ -e "$PCI/$cmb_bdf" ] || echo 1 >/sys/bus/pci/rescan
+	rebind "$cmb_bdf" nvme
+	wait_for 60 cmb_is_back || fail "the drive with the CMB did not come back"
+}
+
+# The drive with the CMB is a provider, and nothing else here.
+reset_provider()
+{
+	local i
+
+	under_load
+	for ((i = 0; i < $(rounds 6); i++)); do
+		grows one 1 p2p_bytes
+		echo 1 >"/sys/class/nvme/$(ctrl_of cmb)/reset_controller"
+		wait_for 30 cmb_is_back || fail "$i: the provider did not come back"
+		check_load "$i"
+	done
+	grows one 1 p2p_bytes
+	survives
+}
+
+reset_function()
+{
+	local i
+
+	[ -e "$PCI/$cmb_bdf/reset" ] || skip "the function cannot be reset"
+	under_load
+	for ((i = 0; i < $(rounds 3); i++)); do
+		grows one 1 p2p_bytes
+		echo 1 >"$PCI/$cmb_bdf/reset"
+		wait_for 30 cmb_is_back || fail "$i: the provider did not come back"
+		check_load "$i"
+	done
+	grows one 1 p2p_bytes
+	survives
+}
+
+removed_and_found()
+{
+	local i
+
+	defer restore_cmb
+	under_load
+	for ((i = 0; i < $(rounds 3); i++)); do
+		grows one 1 p2p_bytes
+		timeout $((60 * slowness)) bash -c "echo 1 >$PCI/$cmb_bdf/remove" ||
+			fail "$i: removal hangs"
+		grows one 1 host_bytes
+		restore_cmb
+		check_load "$i"
+	done
+	grows one 1 p2p_bytes
+	survives
+}
+
+is_removed()
+{
+	[ ! -e "$PCI/$cmb_bdf" ]
+}
+
+pulled()
+{
+	vmhost ping >/dev/null 2>&1 || skip "no host that could pull a drive"
+	defer restore_cmb
+	under_load
+	grows one 1 p2p_bytes
+	vmhost unplug cmb >/dev/null || fail "the host could not unplug it"
+	wait_for 30 is_removed || fail "the device is still there"
+	grows one 1 host_bytes
+	vmhost plug cmb >/dev/null || fail "the host could not plug it in again"
+	wait_for 60 cmb_is_back || fail "the drive did not come back"
+	grows one 1 p2p_bytes
+	survives
+}
+
+# What commands in flight have there is lost, and only the generation tells. The
+# drive is slowed down, so that there are some at each time.
+contents_lost()
+{
+	local i
+
+	throttle 0 || skip "no host that could slow a drive down"
+	defer throttle 0
+	only_mem
+	defer p2p resume "$mem_bdf"
+	under_load
+	throttle $((8 * MIB))
+	for ((i = 0; i < $(rounds 15); i++)); do
+		grows one 1 p2p_bytes
+		sleep 0.1
+		p2p quiesce "$mem_bdf"
+		p2p lost "$mem_bdf"
+		"$here/p2pmem_mmap" scribble "$PCI/$mem_bdf/resource2" $((i % 256))
+		p2p resume "$mem_bdf"
+		check_load "$i"
+	done
+	throttle 0
+	note "$(nvmet_counter one 1 fallback_repeated) commands were repeated"
+	((0 < $(nvmet_counter one 1 fallback_repeated))) || fail "no command was repeated"
+	survives
+}
+
+# Another namespace of the same controller, with I/O of its own, which may fail.
+namespaces()
+{
+	local i stop pid
+
+	under_load
+	make_namespace one 2 "$cmb"
+	host_sees_all one
+	stop=$(mktemp -u)
+	defer rm -f "$stop"
+	defer touch "$stop"
+	reads_until "$stop" one 2 &
+	pid=$!
+	for ((i = 0; i < $(rounds 30); i++)); do
+		ns_attribute one 2 enable 0
+		sleep "0.0$((i * 7 % 10))"
+		ns_attribute one 2 enable 1
+		sleep "0.0$((i * 3 % 10))"
+	done
+	touch "$stop"
+	wait "$pid"
+	check_load "in the end"
+	host_sees_all one
+	wait_for 10 host_has_disk one 2 || fail "namespace 2 cannot be read"
+	host_writes "$(host_disk one 2)" "$cmb" 4096 $((64 * KIB))
+	check_equal "provider of namespace 2" "$(nvmet_counter one 2 provider)" "$cmb_bdf"
+	finish_load_of_one
+}
+
+# The disk that comes and goes has errors; the other one may have none.
+finish_load_of_one()
+{
+	stop_load
+	check_no_log "no I/O error" "(I/O error|I/O Cmd|I/O Error).*${disk#/dev/}[^0-9]"
+	check_no_log "no I/O error" "[^a-z]${disk#/dev/}: I/O"
+	same_data "$disk" "$dst" 0 $((16 * MIB))
+}
+
+reads_until()
+{
+	local disk
+
+	while [ ! -e "$1" ]; do
+		disk=$(host_disk "$2" "$3")
+		[ -b "$disk" ] || continue
+		dd if="$disk" of=/dev/null bs=64k count=64 iflag=direct status=none \
+			2>/dev/null || :
+	done
+}
+
+# Hosts come and go; each sees its data.
+connections()
+{
+	local i
+
+	under_load
+	make_subsys two
+	make_namespace two 1 "$cmb"
+	export_on 1 two
+	for ((i = 0; i < $(rounds 10); i++)); do
+		try_connect two "$ip" || fail "$i: cannot connect"
+		defer disconnect two
+		host_sees_all two
+		host_writes "$(host_disk two 1)" "$cmb" $((4096 + i * 512)) $((16 * KIB))
+		disconnect two
+		check_load "$i"
+	done
+	survives
+}
+
+# As fast as they can be written.
+toggles()
+{
+	local i word words=(1 0 auto "$cmb_bdf" 1 auto 0)
+
+	under_load
+	for ((i = 0; i < $(rounds 200); i++)); do
+		port_attribute 1 allow_p2pmem $((i % 2))
+		((i % 3)) || {
+			word=${words[i / 3 % ${#words[@]}]}
+			ns_attribute one 1 p2pmem "$word"
+		}
+	done
+	check_load "after all this"
+	ns_attribute one 1 p2pmem auto
+	port_attribute 1 allow_p2pmem 1
+	grows one 1 p2p_bytes
+	survives
+}
+
+# The host resets its controller: queues die with commands in them.
+host_resets()
+{
+	local i
+
+	under_load
+	for ((i = 0; i < $(rounds 6); i++)); do
+		sleep "0.$((2 + i * 3 % 5))"
+		echo 1 >"$(host_ctrls one)/reset_controller" || fail "$i: cannot reset"
+		wait_for "$NVMET_WAIT" host_ctrls_in_state one live ||
+			fail "$i: not live after a reset"
+		check_load "$i"
+	done
+	grows one 1 p2p_bytes
+	survives
+}
+
+# An operation of the adapter fails, which takes the connection with it.
+adapter_errors()
+{
+	local op
+
+	under_load
+	for op in read write send; do
+		grows one 1 p2p_bytes
+		rnic_fail rnic0 "$op" 20
+		sleep 1
+		wait_for "$NVMET_WAIT" host_ctrls_in_state one live ||
+			fail "$op: the host did not connect again"
+		check_load "$op"
+	done
+	grows one 1 p2p_bytes
+	survives
+}
+
+# storm FILE COMMAND...: again and again until the file is there
+storm()
+{
+	local stop=$1
+	shift
+
+	while [ ! -e "$stop" ]; do
+		"$@" || echo "$* failed" >>"$stop.log"
+	done
+}
+
+one_unbind()
+{
+	timeout $((60 * slowness)) bash -c "echo $mem_bdf >$PCI/$mem_bdf/driver/unbind" &&
+		sleep 0.1 &&
+		bind "$mem_bdf" p2pdma_provider && sleep 0.3
+}
+
+one_toggle()
+{
+	echo 0 >"$NVMET/ports/1/allow_p2pmem" && sleep 0.1 &&
+		echo 1 >"$NVMET/ports/1/allow_p2pmem" && sleep 0.2
+}
+
+one_namespace()
+{
+	echo 0 >"$NVMET/subsystems/one/namespaces/2/enable" && sleep 0.1 &&
+		echo 1 >"$NVMET/subsystems/one/namespaces/2/enable" && sleep 0.1
+}
+
+one_connection()
+{
+	try_connect two "$ip" && sleep 0.2 && disconnect two
+}
+
+all_at_once()
+{
+	local stop pids=() what
+
+	only_mem
+	under_load
+	make_namespace one 2 "$src"
+	make_subsys two
+	make_namespace two 1 "$dst"
+	export_on 1 two
+	defer disconnect two
+	stop=$(mktemp -u)
+	defer rm -f "$stop" "$stop.log"
+	defer touch "$stop"
+	for what in one_unbind one_toggle one_namespace one_connection; do
+		storm "$stop" "$what" &
+		pids+=("$!")
+	done
+	for ((i = 0; i < 8; i++)); do
+		sleep 1
+		check_load "after $i s"
+	done
+	touch "$stop"
+	wait "${pids[@]}"
+	[ ! -e "$stop.log" ] || fail "$(sort "$stop.log" | uniq -c)"
+	grows one 1 p2p_bytes
+	finish_load_of_one
+}
+
+add_nvmet "R9.6 N1 N25: the provider is unbound and bound again" unbound_and_bound
+add_nvmet "R9.4 R9.6 N25: the provider's controller is reset" reset_provider
+add_nvmet "R9.4 R9.6 N25: the provider's function is reset" reset_function
+add_nvmet "R9.6 N1 N25: the provider is removed, and found again" removed_and_found
+add_nvmet "R9.6 N25: the provider is pulled, and plugged in again" pulled
+add_nvmet "R9.4 N25: the provider's contents are lost while commands have data there" contents_lost
+add_nvmet "R9.6: another namespace is enabled and disabled" namespaces
+add_nvmet "R9.6: other hosts come and go" connections
+add_nvmet "R9.1 R9.6: what is allowed changes all the time" toggles
+add_nvmet "R9.3 R9.6: the host resets its controller" host_resets
+add_nvmet "R9.3 R7.1: operations of the adapter fail" adapter_errors
+add_nvmet "R9.6 N25: all at once" all_at_once
+add "R9.6 N1: nothing is left" nothing_is_left
+run_cases

@@ -1,0 +1,222 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Resets of NVMe controllers whose submission queues are in their CMB, under
+# I/O, and while others use that CMB.
+#
+# Guards R8.1 and R8.2: a reset neither registers the CMB twice nor loses it
+# (N17), queues that come back find their memory (N18: the pointer of a freed
+# queue was used again), and all that was available before is so afterwards.
+# Data is compared always (N25): a reset empties a CMB behind the users' backs.
+#
+# 6.12's NVMe driver freezes its queues in the task that writes to "reset", and
+# thaws them in a worker; lockdep says that this task leaves the kernel with the
+# queues' counters held. That is so with and without peer-to-peer memory.
+#
+# topology: cmb-sqes
+# kernels: normal debug
+# timeout: 400
+# tags: nvme reset
+# allow: WARNING: lock held when returning to user space!
+
+# shellcheck disable=SC2317 # run_cases calls the functions, by name
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+require_copies src dst cmb
+
+generation()
+{
+	p2p_value generation generation "$cmb_bdf"
+}
+
+# reset ROLE: and wait until it is live again
+reset()
+{
+	echo 1 >"/sys/class/nvme/$(ctrl_of "$1")/reset_controller"
+	wait_for 30 ctrl_in_state "$1" live || fail "$1 is not live after a reset"
+}
+
+# Commands of this namespace that lie in the CMB.
+commands_in_cmb()
+{
+	"$here/p2pmem_mmap" sqes "$PCI/$cmb_bdf/resource2" 13
+}
+
+queues_in_cmb()
+{
+	local taken before
+
+	taken=$(($(p2pmem_size "$cmb_bdf") - $(p2pmem_available "$cmb_bdf")))
+	note "$taken bytes of the CMB are queues"
+	((taken > 0)) || fail "nothing of the CMB is set aside"
+	check_equal "bytes set aside, modulo a page" $((taken % 4096)) 0
+	wipe "$cmb" 0 $((4 * MIB))
+	before=$(commands_in_cmb)
+	note "$before commands found in the CMB"
+	((before > 0)) || fail "no command of the drive lies in the CMB"
+}
+
+under_io()
+{
+	local size available before after i pid log times
+
+	times=$(rounds 50)
+	size=$(p2pmem_size "$cmb_bdf")
+	available=$(p2pmem_available "$cmb_bdf")
+	before=$(generation)
+	log=$(mktemp)
+	defer rm -f "$log"
+	# Writes all, each block with a checksum and its place, and reads it
+	# back, until it is told to stop.
+	fio --name=reset --filename="$cmb" --direct=1 --rw=randrw --bsrange=4k-64k \
+		--ioengine=libaio --iodepth=16 --size=32M --loops=1000 \
+		--verify=crc32c --verify_backlog=64 --verify_fatal=1 --time_based \
+		--runtime=300 --output="$log" &
+	pid=$!
+	defer eval "kill $pid 2>/dev/null"
+	sleep 1
+	for ((i = 1; i <= times; i++)); do
+		reset cmb
+		after=$(generation)
+		check_differ "$i: generation" "$after" "$before"
+		check_differ "$i: generation" "$after" 0
+		before=$after
+		check_equal "$i: size" "$(p2pmem_size "$cmb_bdf")" "$size"
+		check_equal "$i: available" "$(p2pmem_available "$cmb_bdf")" "$available"
+		check_equal "$i: published" "$(p2pmem_published "$cmb_bdf")" 1
+		kill -0 "$pid" || fail "$i: the I/O ended: $(cat "$log")"
+	done
+	# It ends with an error of its own then; its report has the I/O's.
+	kill -INT "$pid"
+	wait "$pid" || :
+	if ! grep -q 'err= 0' "$log" || grep -q 'verify:' "$log"; then
+		cat "$log"
+		fail "the I/O failed: see above"
+	fi
+	check_no_log "registered no second time" "$cmb_bdf: p2pdma: registered"
+	check_no_log "no I/O error" "I/O error"
+	(($(commands_in_cmb) > 0)) || fail "no command lies in the CMB any more"
+}
+
+# Memory that others hold stays theirs.
+held()
+{
+	local id list size before
+
+	defer p2p free-all
+	size=$(p2pmem_available "$cmb_bdf")
+	id=$(p2p_value id alloc "$cmb_bdf" 1M)
+	list=$(p2p_value list list-new)
+	defer p2p list-free "$list"
+	p2p list-add "$list" "$src_bdf"
+	p2p list-assign "$list" "$cmb_bdf"
+	before=$(generation)
+	reset cmb
+	check_differ generation "$(generation)" "$before"
+	check_equal "the list was told" "$(p2p_value told list-told "$list")" 1
+	check_equal available "$(p2pmem_available "$cmb_bdf")" $((size - MIB))
+	p2p fill "$id" 44
+	p2p check "$id" 44
+	p2p free "$id"
+	check_equal "available in the end" "$(p2pmem_available "$cmb_bdf")" "$size"
+}
+
+# resets ROLE: one after the other in the background, until it is told to stop
+resets()
+{
+	local number=0
+
+	while [ ! -e "$stop" ]; do
+		reset "$1"
+		number=$((number + 1))
+		echo "$number" >"$log"
+		sleep 0.$((1 + number * 7 % 4))
+	done
+}
+
+# Short copies, so that many begin and end beside the resets.
+during_copies()
+{
+	local pid stop log copies repeated=0 p2p=0 host=0 length=$((16 * MIB)) want
+	local provider=$cmb_bdf
+
+	if [ "$1" != cmb ]; then
+		# QEMU (7.2) has one bounce buffer for all that DMAs to a CMB,
+		# and waits for ever if a drive is reset that queues for it.
+		# The memory-only function is memory in QEMU too.
+		[ -n "$mem_bdf" ] || skip "no memory-only function"
+		without_cmb
+		use_provider_sample publish=1
+		provider=$mem_bdf
+	fi
+	stop=$(mktemp -u)
+	log=$(mktemp)
+	defer rm -f "$stop" "$log"
+	defer touch "$stop"
+	want=$(sum_of "$src" 0 "$length")
+	copy_parameter chunk_kib 256
+	resets "$1" &
+	pid=$!
+	for ((copies = $(rounds 12); copies > 0; copies--)); do
+		wipe "$dst" 0 "$length"
+		copy "$src" "$dst" 0 0 "$length"
+		check_equal "data" "$(sum_of "$dst" 0 "$length")" "$want"
+		check_copied 0 0 "$length"
+		repeated=$((repeated + $(report chunks_repeated)))
+		p2p=$((p2p + $(report bytes_p2p)))
+		host=$((host + $(report bytes_host)))
+	done
+	touch "$stop"
+	wait "$pid" || fail "a reset failed"
+	note "$(<"$log") resets, $(rounds 12) copies, $repeated chunks repeated," \
+		"$p2p bytes through peer memory, $host not"
+	(($(<"$log") >= 2)) || fail "hardly any reset"
+	((p2p > 0)) || fail "no copy used peer memory"
+	wipe "$dst" 0 "$length"
+	copy "$src" "$dst" 0 0 "$length"
+	check_all_p2p "$provider" "$length"
+	check_copied 0 0 "$length"
+}
+
+function_reset()
+{
+	local available before
+
+	[ -e "$PCI/$cmb_bdf/reset" ] || skip "the function cannot be reset"
+	available=$(p2pmem_available "$cmb_bdf")
+	before=$(generation)
+	echo 1 >"$PCI/$cmb_bdf/reset"
+	wait_for 30 ctrl_in_state cmb live || fail "not live after a reset of the function"
+	check_differ generation "$(generation)" "$before"
+	check_equal available "$(p2pmem_available "$cmb_bdf")" "$available"
+	check_equal published "$(p2pmem_published "$cmb_bdf")" 1
+	wipe "$dst" 0 $((8 * MIB))
+	copy "$src" "$dst" 0 0 8M
+	check_all_p2p "$cmb_bdf" $((8 * MIB))
+	check_copied 0 0 $((8 * MIB))
+	queues_in_cmb
+}
+
+# More and fewer queues than before, in the space that was set aside.
+unbind_and_bind()
+{
+	local available i
+
+	available=$(p2pmem_available "$cmb_bdf")
+	for ((i = 0; i < 5; i++)); do
+		bind_anew
+		check_equal available "$(p2pmem_available "$cmb_bdf")" "$available"
+	done
+	queues_in_cmb
+}
+
+add "R8.2: submission queues are in the CMB" queues_in_cmb
+add "R8.1 R8.2 N17 N18: $(rounds 50) resets under I/O; the pool is whole, the data right" under_io
+add "R1.7 R2.9: memory held by others survives a reset; they are told" held
+add "R1.7 N25: resets of the provider during copies" during_copies cmb
+add "R1.7 N25: resets of the source during copies" during_copies src
+add "R1.7 N25: resets of the target during copies" during_copies dst
+add "R8.1: a function-level reset; CMBMSC is written anew" function_reset
+add "R8.2: unbind and bind" unbind_and_bind
+run_cases

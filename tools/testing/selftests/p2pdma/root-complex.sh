@@ -1,0 +1,72 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Drives and memory below root ports of their own: they meet only in the root
+# complex, which need not route between its ports.
+#
+# Guards R2.6, R2.8 and N7: such a pair must not be used without being allowed,
+# the reason must be said, and the copy goes through system memory.
+#
+# topology: two-root-ports
+# kernels: normal debug
+# timeout: 60
+# tags: core clients
+
+# shellcheck disable=SC2317 # run_cases calls the functions, by name
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+require_copies src dst cmb
+
+refused()
+{
+	wipe "$dst" 0 $((8 * MIB))
+	copy "$src" "$dst" 0 0 8M
+	check_equal provider "$(report provider)" none
+	check_all_host $((8 * MIB))
+	check_copied 0 0 $((8 * MIB))
+	note "$(report reason)"
+	check_match reason "$(report reason)" "$cmb_bdf"
+	check_match reason "$(report reason)" "root complex"
+}
+
+distances()
+{
+	local from to
+
+	for from in "$src_bdf" "$dst_bdf"; do
+		for to in "$cmb_bdf" "$(bdf_of mem)"; do
+			[[ $(p2p_value distance distance "$to" "$from") == -* ]] ||
+				fail "$from reaches $to"
+		done
+	done
+	check_equal "its own" "$(p2p_value distance distance "$cmb_bdf" "$cmb_bdf")" 0
+}
+
+# A drive always reaches its own CMB.
+own_cmb()
+{
+	wipe "$cmb" $((8 * MIB)) $((4 * MIB))
+	fill "$cmb" 0 $((4 * MIB)) /dev/urandom
+	copy "$cmb" "$cmb" 0 8M 4M
+	check_all_p2p "$cmb_bdf" $((4 * MIB))
+	check_equal "the data" "$(sum_of "$cmb" $((8 * MIB)) $((4 * MIB)))" \
+		"$(sum_of "$cmb" 0 $((4 * MIB)))"
+}
+
+mapping()
+{
+	local id
+
+	defer p2p free-all
+	id=$(p2p_value id sgl "$cmb_bdf" 64K)
+	check_fails "mapping for src" "Remote I/O error" p2p map "$src_bdf" "$id"
+	check_fails "mapping for src by the DMA API" "Remote I/O error" \
+		p2p dma-map "$src_bdf" "$id"
+}
+
+add "R2.6 R2.8 N7: not used, and the reason is said" refused
+add "R2.4 N7: no distance" distances
+add "R1.12: within one drive its own CMB serves" own_cmb
+add "R3.2 R3.3: mapping is refused for good" mapping
+run_cases
