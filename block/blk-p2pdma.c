@@ -280,7 +280,7 @@ static bool in_peer_memory(const void *addr)
 {
 	unsigned long pfn;
 
-	if (is_vmalloc_addr(addr) || (unsigned long)addr < PAGE_OFFSET)
+	if (is_vmalloc_or_module_addr(addr) || (unsigned long)addr < PAGE_OFFSET)
 		return false;
 	pfn = PHYS_PFN(virt_to_phys((void *)addr));
 	return pfn_valid(pfn) && is_pci_p2pdma_page(pfn_to_page(pfn));

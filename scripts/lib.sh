@@ -105,7 +105,8 @@ run_logged() {
 missing_packages() {
 	local p have
 
-	have=" $(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' "$@" 2>/dev/null |
+	# dpkg-query fails when one is not known, which is an answer too.
+	have=" $({ dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' "$@" 2>/dev/null || true; } |
 		sed -n 's/^ii  *//p' | tr '\n' ' ') "
 	for p; do
 		[[ $have == *" $p "* ]] || printf '%s\n' "$p"

@@ -77,7 +77,7 @@
 #define P2PDMA_ACS_REDIRECTION	(PCI_ACS_RR | PCI_ACS_CR)
 
 #define P2PDMA_ACS_MEANS \
-	"devices below such ports can read and write each other's BARs, and cannot be given to different virtual machines"
+	"devices below such ports can read and write each other's BARs, and must not be given to different virtual machines"
 
 /**
  * struct p2pdma_acs_port - a port with holds on it
@@ -215,10 +215,18 @@ static u16 p2pdma_acs_read(struct pci_dev *pdev)
 	return ctrl;
 }
 
+/* What is under way by a port that begins to redirect may not arrive */
 static void p2pdma_acs_set(struct pci_dev *pdev, u16 ctrl)
 {
+	bool goes = ctrl & ~READ_ONCE(pdev->p2pdma_acs_ctrl) &
+		    P2PDMA_ACS_REDIRECTION && device_is_registered(&pdev->dev);
+
 	lockdep_assert_held(&p2pdma_port_lock);
+	if (goes)
+		p2pdma_path_goes();
 	pci_write_config_word(pdev, pdev->acs_cap + PCI_ACS_CTRL, ctrl);
+	if (goes)
+		p2pdma_path_went();
 }
 
 static struct p2pdma_acs_port *p2pdma_acs_find_port(struct pci_dev *pdev)
@@ -335,35 +343,6 @@ static bool p2pdma_driver_gives_away(struct pci_dev *pdev)
 	       to_pci_driver(driver)->driver_managed_dma;
 }
 
-/* For iommu_group_for_each_dev() */
-static int p2pdma_driver_uses_dma(struct device *dev, void *data)
-{
-	struct device_driver *driver;
-
-	guard(rcu)();
-	driver = READ_ONCE(dev->driver);
-	if (!driver)
-		return 0;
-	return !dev_is_pci(dev) || !to_pci_driver(driver)->driver_managed_dma;
-}
-
-/*
- * Either kernel drivers use the functions of a group or user space does, never
- * both; "claimed" is true for both.
- */
-static bool p2pdma_user_owns_group(struct pci_dev *pdev)
-{
-	struct iommu_group *group = iommu_group_get(&pdev->dev);
-	bool owns;
-
-	if (!group)
-		return false;
-	owns = iommu_group_dma_owner_claimed(group) &&
-	       !iommu_group_for_each_dev(group, NULL, p2pdma_driver_uses_dma);
-	iommu_group_put(group);
-	return owns;
-}
-
 static bool p2pdma_same_group(struct pci_dev *a, struct pci_dev *b)
 {
 	struct iommu_group *group_a = iommu_group_get(&a->dev);
@@ -375,24 +354,32 @@ static bool p2pdma_same_group(struct pci_dev *a, struct pci_dev *b)
 }
 
 /*
+ * What the IOMMU domain of a group says against opening a port of it, or NULL.
+ *
  * An untranslated request with an address inside a BAR below the switch goes
  * there, whatever an IOMMU would have made of it. The DMA API keeps all windows
  * of the host bridge out of the addresses that it gives out (dma-iommu.c), and
- * an identity domain has memory there and nothing else. Of other domains nothing
+ * an identity domain has memory there and nothing else. A group that user space
+ * owns is blocked until it gets a domain of user space. Of other domains nothing
  * is known.
+ *
+ * The lock of the group, under which others wait for I/O, is not taken: as long
+ * as a kernel driver is bound in the group, its domain stays.
  */
-static bool p2pdma_domain_keeps_out(struct pci_dev *pdev)
+static const char *p2pdma_domain_objection(struct pci_dev *pdev)
 {
 	struct iommu_domain *domain = iommu_get_domain_for_dev(&pdev->dev);
 
-	return !domain || domain->type == IOMMU_DOMAIN_IDENTITY ||
-	       domain->type == IOMMU_DOMAIN_BLOCKED ||
-	       (iommu_is_dma_domain(domain) && use_dma_iommu(&pdev->dev));
+	if (!domain || domain->type == IOMMU_DOMAIN_IDENTITY ||
+	    (iommu_is_dma_domain(domain) && use_dma_iommu(&pdev->dev)))
+		return NULL;
+	if (domain->type == IOMMU_DOMAIN_BLOCKED)
+		return "is assigned to user space";
+	return "has an IOMMU domain that may use the addresses of other devices' BARs";
 }
 
 /* Why a function that takes part stands against opening @port, or NULL */
-static const char *p2pdma_acs_objection(struct pci_dev *pdev,
-					struct pci_dev *port)
+static const char *p2pdma_acs_objection(struct pci_dev *pdev)
 {
 	if (p2pdma_is_external(pdev))
 		return "is untrusted or external-facing";
@@ -400,8 +387,6 @@ static const char *p2pdma_acs_objection(struct pci_dev *pdev,
 		return "is assigned to user space";
 	if (pci_physfn(pdev)->pasid_enabled)
 		return "has PASID enabled";
-	if (p2pdma_is_below(pdev, port) && !p2pdma_domain_keeps_out(pdev))
-		return "has an IOMMU domain that may use the addresses of other devices' BARs";
 	return NULL;
 }
 
@@ -437,7 +422,7 @@ static bool p2pdma_acs_check_switch(struct pci_dev *port, struct seq_buf *s)
 		if (!p2pdma_is_below(pdev, port) && !p2pdma_has_memory_bar(pdev))
 			continue;
 
-		objection = p2pdma_acs_objection(pdev, port);
+		objection = p2pdma_acs_objection(pdev);
 		if (objection) {
 			p2pdma_acs_why(s, pdev, NULL, objection);
 			good = false;
@@ -454,8 +439,10 @@ static bool p2pdma_acs_check_switch(struct pci_dev *port, struct seq_buf *s)
 	}
 	pci_dev_put(pdev);
 
-	if (good && first && p2pdma_user_owns_group(first)) {
-		p2pdma_acs_why(s, first, NULL, "is assigned to user space");
+	/* One domain for all of them, now that they are in one group */
+	objection = good && first ? p2pdma_domain_objection(first) : NULL;
+	if (objection) {
+		p2pdma_acs_why(s, first, NULL, objection);
 		good = false;
 	}
 	pci_dev_put(first);
@@ -470,7 +457,7 @@ static bool p2pdma_acs_check(struct pci_dev *port, struct seq_buf *s)
 			       "is no downstream port of a switch");
 		return false;
 	}
-	if (!pci_dev_is_added(port)) {
+	if (port->p2pdma_gone) {
 		p2pdma_acs_why(s, port, NULL, "is going away");
 		return false;
 	}
@@ -547,12 +534,21 @@ static bool p2pdma_acs_needed(struct pci_dev *provider, struct pci_dev *client,
 	return false;
 }
 
-/* A port without the capability has nothing to open */
+/*
+ * Is this a bridge to hold? One without the capability has nothing to open, and
+ * what the command line configures stays as it is. The answer never changes.
+ */
+static bool p2pdma_acs_holdable(struct pci_dev *bridge)
+{
+	return bridge->acs_cap && p2pdma_is_switch_leg(bridge) &&
+	       !bridge->p2pdma_acs_fixed;
+}
+
+/* Is it to be asked about? */
 static bool p2pdma_acs_concerns(struct pci_dev *bridge)
 {
-	return bridge->acs_cap &&
-	       (p2pdma_is_switch_leg(bridge) ||
-		READ_ONCE(bridge->p2pdma_acs_ctrl) & P2PDMA_ACS_REDIRECTION);
+	return p2pdma_acs_holdable(bridge) ||
+	       READ_ONCE(bridge->p2pdma_acs_ctrl) & P2PDMA_ACS_REDIRECTION;
 }
 
 static bool p2pdma_acs_all_may_open(struct pci_dev *provider,
@@ -563,8 +559,8 @@ static bool p2pdma_acs_all_may_open(struct pci_dev *provider,
 	struct p2pdma_legs legs;
 	struct pci_dev *bridge;
 
-	if (!pci_dev_is_added(provider) || !pci_dev_is_added(client)) {
-		p2pdma_acs_why(s, pci_dev_is_added(provider) ? client : provider,
+	if (provider->p2pdma_gone || client->p2pdma_gone) {
+		p2pdma_acs_why(s, provider->p2pdma_gone ? provider : client,
 			       NULL, "is going away");
 		return false;
 	}
@@ -657,6 +653,9 @@ static void p2pdma_acs_open_port(struct p2pdma_acs_port *port)
 		p2pdma_acs_notice(port);
 		if (!port->open) {
 			ctrl = p2pdma_acs_read(pdev);
+			/* One that does not answer is left alone */
+			if (PCI_POSSIBLE_ERROR(ctrl))
+				ctrl = 0;
 			port->restore = ctrl & P2PDMA_ACS_REDIRECTION;
 			port->open = true;
 			opened = port->restore;
@@ -753,7 +752,7 @@ static struct p2pdma_acs_hold *p2pdma_acs_new_hold(struct pci_dev *provider,
 	unsigned int nr = 0;
 
 	for_each_bridge_between(bridge, provider, client, path->common, legs)
-		nr += p2pdma_acs_concerns(bridge);
+		nr += p2pdma_acs_holdable(bridge);
 
 	hold = kzalloc(struct_size(hold, ports, nr), GFP_NOIO);
 	if (!hold)
@@ -762,7 +761,7 @@ static struct p2pdma_acs_hold *p2pdma_acs_new_hold(struct pci_dev *provider,
 	hold->client = client;
 
 	for_each_bridge_between(bridge, provider, client, path->common, legs) {
-		if (!p2pdma_acs_concerns(bridge))
+		if (!p2pdma_acs_holdable(bridge))
 			continue;
 		port = p2pdma_acs_hold_port(bridge);
 		if (!port) {
@@ -891,6 +890,7 @@ static void p2pdma_acs_drop_client(struct pci_dev *pdev)
 	struct p2pdma_acs_hold *hold, *tmp;
 
 	guard(mutex)(&p2pdma_bind_lock);
+	pdev->p2pdma_gone = true;
 	list_for_each_entry_safe(hold, tmp, &p2pdma_acs_holds, node)
 		if (hold->client == pdev)
 			p2pdma_acs_drop_ports(hold);

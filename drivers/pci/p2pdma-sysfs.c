@@ -77,7 +77,7 @@ static const struct vm_operations_struct p2pdma_vm_ops = {
 static int p2pdma_map_page(struct pci_dev *pdev, struct vm_area_struct *vma,
 			   unsigned long at)
 {
-	u32 generation = pci_p2pdma_generation(pdev);
+	u32 contents = p2pdma_contents(pdev);
 	void *addr = p2pdma_alloc(pdev, PAGE_SIZE, _RET_IP_);
 	int ret;
 
@@ -86,9 +86,9 @@ static int p2pdma_map_page(struct pci_dev *pdev, struct vm_area_struct *vma,
 
 	/* The previous owner's data is nobody else's business */
 	memset_io((void __iomem *)addr, 0, PAGE_SIZE);
-	/* A function that resets may have missed that */
-	if (!p2pdma_published(pdev) ||
-	    generation != pci_p2pdma_generation(pdev))
+	/* A function that resets, or whose link is down, may have missed that */
+	if (!contents || !p2pdma_published(pdev) ||
+	    contents != p2pdma_contents(pdev))
 		ret = -ENODEV;
 	else
 		ret = vm_insert_page(vma, at, virt_to_page(addr));

@@ -84,6 +84,9 @@ void pci_p2pdma_acs_written(struct pci_dev *pdev)
 	}
 	raw_spin_unlock_irqrestore(&p2pdma_acs_lock, flags);
 
+	/* Nothing goes by a function that is not there yet */
+	if (ctrl & ~old & P2PDMA_ACS_REDIRECTS && device_is_registered(&pdev->dev))
+		p2pdma_path_lost();
 	if ((old ^ ctrl) & P2PDMA_ACS_REDIRECTS)
 		p2pdma_topology_changed();
 }
@@ -93,17 +96,27 @@ void pci_p2pdma_acs_written(struct pci_dev *pdev)
  * @pdev: a new function, its ACS capability set up
  *
  * The kernel has a list of ports and devices whose vendors say that no request
- * passes between them, whatever the ACS capability says, if there is one.
+ * passes between them, whatever the ACS capability says, if there is one. And
+ * a function that has the capability but no Request Redirect in it sends no
+ * requests to the others of its device: who can must be able to redirect them
+ * (PCIe r6.0, sec 6.12.1.2).
  *
  * Context: process.
  */
 void pci_p2pdma_acs_init(struct pci_dev *pdev)
 {
+	u16 cap;
+
 	if (pci_is_bridge(pdev) &&
 	    (pdev->acs_cap || pci_pcie_type(pdev) != PCI_EXP_TYPE_DOWNSTREAM))
 		return;
 	pdev->p2pdma_always_redirects =
 		pci_dev_specific_acs_enabled(pdev, PCI_ACS_RR | PCI_ACS_CR) > 0;
+	if (pdev->acs_cap && !pci_is_bridge(pdev)) {
+		pci_read_config_word(pdev, pdev->acs_cap + PCI_ACS_CAP, &cap);
+		if (!(cap & PCI_ACS_RR))
+			pdev->p2pdma_always_redirects = true;
+	}
 }
 
 static u16 p2pdma_acs_redirects(struct pci_dev *pdev)
@@ -299,7 +312,10 @@ void p2pdma_judge(struct pci_dev *provider, struct pci_dev *client,
 {
 	*path = (struct p2pdma_path){ .map = PCI_P2PDMA_MAP_NOT_SUPPORTED };
 
-	if (provider == client) {
+	if (client->untrusted) {
+		/* The DMA API bounces its data, and so refuses as well */
+		path->reason = PCI_P2PDMA_UNTRUSTED;
+	} else if (provider == client) {
 		if (!p2pdma_self_access(provider))
 			path->reason = PCI_P2PDMA_NOT_ITS_OWN;
 		else
@@ -357,6 +373,8 @@ const char *pci_p2pdma_reason_text(enum pci_p2pdma_reason reason)
 		return "the client's DMA operations cannot address a peer";
 	case PCI_P2PDMA_NOT_ITS_OWN:
 		return "the function is not known to reach its own memory";
+	case PCI_P2PDMA_UNTRUSTED:
+		return "the client is external and not trusted, so it is kept from other devices' memory";
 	case PCI_P2PDMA_ACS_REDIRECT:
 		return "ports on the way redirect peer-to-peer traffic (ACS)";
 	case PCI_P2PDMA_FUNCTION_REDIRECT:
@@ -376,17 +394,36 @@ static unsigned int p2pdma_list_port(struct seq_buf *s, const char *remedy,
 {
 	u16 redirects = p2pdma_acs_redirects(pdev);
 
-	if (!redirects || (blocking && !p2pdma_blocks(redirects)) ||
-	    pdev->p2pdma_always_redirects)
+	if (!redirects || (blocking && !p2pdma_blocks(redirects)))
 		return nr;
 	seq_buf_printf(s, "%s%s", nr ? ";" : remedy, pci_name(pdev));
 	return nr + 1;
 }
 
+/* Does one redirect that no parameter stops? */
+static bool p2pdma_beyond_remedy(struct pci_dev *provider,
+				 struct pci_dev *client,
+				 const struct p2pdma_path *path)
+{
+	struct p2pdma_legs legs;
+	struct pci_dev *bridge;
+
+	if (path->reason == PCI_P2PDMA_FUNCTION_REDIRECT)
+		return provider->p2pdma_always_redirects ||
+		       client->p2pdma_always_redirects;
+	if (path->reason != PCI_P2PDMA_ACS_REDIRECT)
+		return false;
+	for_each_bridge_between(bridge, provider, client, path->common, legs)
+		if (bridge->p2pdma_always_redirects)
+			return true;
+	return false;
+}
+
 /*
  * Write the remedy, and after it the ports in the way, as the kernel parameter
  * wants them: those that redirect a path below a switch, those that block one
- * through the root complex. Without such ports (any more) there is no remedy.
+ * through the root complex. Without such ports (any more) there is no remedy,
+ * nor where it would not be enough.
  */
 static void p2pdma_list_ports(struct seq_buf *s, const char *remedy,
 			      struct pci_dev *provider, struct pci_dev *client,
@@ -397,6 +434,8 @@ static void p2pdma_list_ports(struct seq_buf *s, const char *remedy,
 	struct pci_dev *bridge;
 	unsigned int nr = 0;
 
+	if (p2pdma_beyond_remedy(provider, client, path))
+		return;
 	if (path->reason == PCI_P2PDMA_FUNCTION_REDIRECT) {
 		nr = p2pdma_list_port(s, remedy, provider, false, nr);
 		p2pdma_list_port(s, remedy, client, false, nr);

@@ -58,6 +58,10 @@ DEFINE_MUTEX(p2pdma_register_lock);
 /* Numbers for pci_p2pdma.generation, never the same twice in a row */
 static atomic_t p2pdma_generations = ATOMIC_INIT(0);
 
+/* How often a path was lost, of any provider, and how many go at the moment */
+static atomic_t p2pdma_paths_lost = ATOMIC_INIT(0);
+static atomic_t p2pdma_paths_going = ATOMIC_INIT(0);
+
 /* pdev->p2pdma is written with both locks held */
 static struct pci_p2pdma *p2pdma_provider_locked(struct pci_dev *pdev)
 {
@@ -196,7 +200,8 @@ EXPORT_SYMBOL_GPL(pci_free_p2pmem);
 
 u64 p2pdma_available(struct pci_p2pdma *provider)
 {
-	return gen_pool_avail(provider->pool);
+	/* Below 0 for a moment when memory changes hands: genalloc counts last */
+	return max_t(long, gen_pool_avail(provider->pool), 0);
 }
 
 pci_bus_addr_t pci_p2pmem_virt_to_bus(struct pci_dev *pdev, void *addr)
@@ -322,7 +327,8 @@ struct scatterlist *pci_p2pmem_alloc_sgl(struct pci_dev *pdev,
 			size_t len = min3(left, chunks[i].size - done,
 					  p2pdma_entry_room(addr));
 
-			sg_set_buf(sg, addr, len);
+			/* sg_set_buf() wants what virt_addr_valid() knows */
+			sg_set_page(sg, virt_to_page(addr), len, 0);
 			left -= len;
 			done += PAGE_ALIGN(len);
 			sg = sg_next(sg);
@@ -553,6 +559,8 @@ static void p2pdma_report_holders(struct p2pdma_region *region,
 		}
 	}
 
+	if (!out)
+		return;
 	seq_buf_init(&s, buf, sizeof(buf));
 	for (j = 0; j < P2PDMA_HOLDERS && holders[j].ip; j++)
 		seq_buf_printf(&s, "%s%lu KiB %ps", j ? ", " : "",
@@ -567,19 +575,14 @@ static void p2pdma_report_holders(struct p2pdma_region *region,
 /* Call with drain_lock held */
 static void p2pdma_drain(struct pci_p2pdma *provider)
 {
-	struct p2pdma_region *region;
+	struct p2pdma_region *region, *other;
+	unsigned int seconds = 0;
 
 	lockdep_assert_held(&provider->drain_lock);
 	if (provider->drained)
 		return;
-
-	/* A resume may have come between quiescing and drain_lock */
-	scoped_guard(mutex, &p2pdma_register_lock) {
+	scoped_guard(mutex, &p2pdma_register_lock)
 		provider->drained = true;
-		guard(mutex)(&p2pdma_bind_lock);
-		WRITE_ONCE(provider->live, false);
-	}
-	synchronize_rcu();
 
 	/* Waits for readers, and takes the mappings of user space back */
 	p2pdma_sysfs_remove(provider->pdev);
@@ -587,13 +590,13 @@ static void p2pdma_drain(struct pci_p2pdma *provider)
 	/* The list does not shrink, and does not grow while drained is set */
 	list_for_each_entry_rcu(region, &provider->regions, node,
 				lockdep_is_held(&provider->drain_lock)) {
-		unsigned int seconds = 0;
-
 		percpu_ref_kill(&region->ref);
 		while (!wait_for_completion_timeout(&region->idle,
 						    P2PDMA_DRAIN_REPORT)) {
 			seconds += P2PDMA_DRAIN_REPORT / HZ;
-			p2pdma_report_holders(region, seconds);
+			list_for_each_entry_rcu(other, &provider->regions, node,
+						lockdep_is_held(&provider->drain_lock))
+				p2pdma_report_holders(other, seconds);
 		}
 	}
 }
@@ -607,9 +610,16 @@ void pci_p2pdma_drain(struct pci_dev *pdev)
 	if (!provider)
 		return;
 
-	pci_p2pdma_quiesce(pdev);
-	guard(mutex)(&provider->drain_lock);
+	/* Again if it was resumed meanwhile; with the lock held it cannot be */
+	for (;;) {
+		pci_p2pdma_quiesce(pdev);
+		mutex_lock(&provider->drain_lock);
+		if (!READ_ONCE(provider->live))
+			break;
+		mutex_unlock(&provider->drain_lock);
+	}
 	p2pdma_drain(provider);
+	mutex_unlock(&provider->drain_lock);
 }
 EXPORT_SYMBOL_GPL(pci_p2pdma_drain);
 
@@ -658,7 +668,33 @@ void pci_p2pdma_contents_lost(struct pci_dev *pdev)
 }
 EXPORT_SYMBOL_GPL(pci_p2pdma_contents_lost);
 
-u32 pci_p2pdma_generation(struct pci_dev *pdev)
+/* A path was lost: what was under way by it may not have arrived. Any context. */
+void p2pdma_path_lost(void)
+{
+	atomic_inc(&p2pdma_paths_lost);
+}
+
+/*
+ * Around a change that takes paths away. What is under way then has been
+ * allocated before the change, while it goes on, or sees that one was lost.
+ * Any context.
+ */
+void p2pdma_path_goes(void)
+{
+	atomic_inc(&p2pdma_paths_going);
+	/* Before the change; pairs with the transfer's completion */
+	smp_mb__after_atomic();
+}
+
+void p2pdma_path_went(void)
+{
+	p2pdma_path_lost();
+	/* Pairs with pci_p2pdma_generation() */
+	atomic_dec_return_release(&p2pdma_paths_going);
+}
+
+/* As pci_p2pdma_generation(), for who needs no path to the memory: the CPU */
+u32 p2pdma_contents(struct pci_dev *pdev)
 {
 	struct pci_p2pdma *provider;
 
@@ -671,6 +707,17 @@ u32 pci_p2pdma_generation(struct pci_dev *pdev)
 	if (!provider || pci_channel_offline(pdev))
 		return 0;
 	return atomic_read(&provider->generation);
+}
+
+u32 pci_p2pdma_generation(struct pci_dev *pdev)
+{
+	u32 generation = p2pdma_contents(pdev);
+
+	if (!generation || atomic_read_acquire(&p2pdma_paths_going))
+		return 0;
+	/* Both only grow, so the sum is another one when one of them is */
+	generation += atomic_read(&p2pdma_paths_lost);
+	return generation ?: U32_MAX;
 }
 EXPORT_SYMBOL_GPL(pci_p2pdma_generation);
 

@@ -93,7 +93,8 @@ static inline struct p2pdma_region *p2pdma_page_region(const struct page *page)
  * @reason: %PCI_P2PDMA_REACHABLE, or why not
  * @map: how the client is to address the provider
  * @distance: edges of the tree, by the route that is taken or refused; defined
- *	for every reason but %PCI_P2PDMA_NO_PCI_DEVICE and %PCI_P2PDMA_VIRT_DMA
+ *	for every reason but %PCI_P2PDMA_NO_PCI_DEVICE, %PCI_P2PDMA_VIRT_DMA
+ *	and %PCI_P2PDMA_UNTRUSTED
  * @edges: of both legs up to @common, whichever route is taken
  * @common: closest common bridge, NULL if there is none
  */
@@ -155,6 +156,10 @@ struct seq_buf;
 extern struct mutex p2pdma_register_lock;
 void *p2pdma_alloc(struct pci_dev *pdev, size_t size, unsigned long holder);
 u64 p2pdma_available(struct pci_p2pdma *provider);
+u32 p2pdma_contents(struct pci_dev *pdev);
+void p2pdma_path_lost(void);
+void p2pdma_path_goes(void);
+void p2pdma_path_went(void);
 
 /* p2pdma-host.c */
 extern bool p2pdma_cpu_routes;

@@ -23,7 +23,7 @@
 #define OPENED(policy)							\
 	"no ACS redirection on this switch port (p2pdma.acs=" policy "): " \
 	"devices below such ports can read and write each other's BARs, " \
-	"and cannot be given to different virtual machines"
+	"and must not be given to different virtual machines"
 
 /*
  * P, Q, S, Y provide. From C: P and Q are 4 edges away, S 6, and Y is below
@@ -283,15 +283,21 @@ static void expect_explained(struct fixture *f, struct orchestrator *user,
 }
 
 /* C cannot have P: the policy does not open the ports, and says why */
-static void expect_refused(struct fixture *f, struct orchestrator *user,
-			   const char *why)
+static void expect_shut(struct fixture *f, struct orchestrator *user,
+			const char *why)
 {
 	KUNIT_EXPECT_NULL(f->test, find(user));
 	KUNIT_EXPECT_EQ(f->test, -EXDEV,
 			pci_p2pdma_assign_provider(&user->list, dev(f, "P")));
 	expect_open(f, "");
 	expect_explained(f, user, why);
-	/* R2.8 */
+}
+
+/* ... but another way to open them is there (R2.8) */
+static void expect_refused(struct fixture *f, struct orchestrator *user,
+			   const char *why)
+{
+	expect_shut(f, user, why);
 	expect_explained(f, user, "boot with pci=disable_acs_redir=");
 }
 
@@ -498,6 +504,26 @@ static void command_line_wins(struct kunit *test)
 	pci_p2pdma_unbind(&user->list);
 	KUNIT_EXPECT_EQ(test, KEPT | PCI_ACS_RR, word(f, "D1"));
 	KUNIT_EXPECT_EQ(test, FULL, word(f, "D2"));
+}
+
+/* R4.1 R4.3: what it has opened itself is in nobody's way, and nobody's to hold */
+static void port_that_the_command_line_opened_needs_no_hold(struct kunit *test)
+{
+	struct fixture *f = fixture_create(test, redirecting, P2PDMA_ACS_PATH);
+	struct orchestrator *a, *b = new_user(f);
+
+	pci_p2pdma_write_acs(dev(f, "D1"), FULL, KEPT, true);
+	remember_words(f);
+	a = bound_user(f);
+	KUNIT_ASSERT_EQ(test, 0, add(f, b, "C"));
+	KUNIT_EXPECT_PTR_EQ(test, dev(f, "P"), find(b));
+	/* Each holds D2 */
+	pci_p2pdma_unbind(&a->list);
+	expect_open(f, "D2");
+	KUNIT_EXPECT_PTR_EQ(test, dev(f, "P"), find(b));
+	pci_p2pdma_unbind(&b->list);
+	expect_open(f, "");
+	KUNIT_EXPECT_EQ(test, KEPT, word(f, "D1"));
 }
 
 /*
@@ -756,7 +782,7 @@ static void path_does_not_open_what_always_redirects(struct kunit *test)
 
 	offer(f, "P");
 	KUNIT_ASSERT_EQ(test, 0, add(f, user, "C"));
-	expect_refused(f, user, "always redirects");
+	expect_shut(f, user, "always redirects");
 }
 
 /* R4.4 N15 */
@@ -923,6 +949,57 @@ static void port_that_was_taken_over_is_opened_when_asked_for(struct kunit *test
 	pci_p2pdma_unbind(&b->list);
 	pci_p2pdma_unbind(&a->list);
 	expect_open(f, "");
+}
+
+/* What P said its generation was has to be another now */
+static void expect_lost(struct fixture *f, u32 *generation, const char *when)
+{
+	u32 before = *generation;
+
+	*generation = pci_p2pdma_generation(dev(f, "P"));
+	KUNIT_EXPECT_NE_MSG(f->test, 0, *generation, "%s", when);
+	KUNIT_EXPECT_NE_MSG(f->test, before, *generation, "%s", when);
+}
+
+/*
+ * R1.7 R9.4: what was under way by a port that is shut may not have arrived,
+ * whoever shut it, and nothing but the generation tells
+ */
+static void data_under_way_by_a_port_that_shuts_counts_as_lost(struct kunit *test)
+{
+	struct fixture *f = fixture_create(test, redirecting, P2PDMA_ACS_PATH);
+	struct orchestrator *a = bound_user(f), *b = new_user(f);
+	u32 generation = pci_p2pdma_generation(dev(f, "P"));
+
+	KUNIT_EXPECT_NE(test, 0, generation);
+	KUNIT_ASSERT_EQ(test, 0, add(f, b, "C"));
+	KUNIT_EXPECT_PTR_EQ(test, dev(f, "P"), find(b));
+	pci_p2pdma_unbind(&b->list);
+	expect_open(f, "D1 D2");
+	KUNIT_EXPECT_EQ_MSG(test, generation, pci_p2pdma_generation(dev(f, "P")),
+			    "opening, and leaving when others stay, loses nothing");
+	pci_p2pdma_unbind(&a->list);
+	expect_lost(f, &generation, "the last list leaves");
+
+	KUNIT_EXPECT_PTR_EQ(test, dev(f, "P"), find(a));
+	KUNIT_EXPECT_EQ(test, generation, pci_p2pdma_generation(dev(f, "P")));
+	bind_driver(f, "Q", &user_driver);
+	expect_lost(f, &generation, "a function goes to user space");
+	unbind_drivers(f);
+
+	KUNIT_EXPECT_PTR_EQ(test, dev(f, "P"), find(a));
+	KUNIT_EXPECT_EQ(test, generation, pci_p2pdma_generation(dev(f, "P")));
+	fabric_user_set_acs(f->fabric, "D1", FULL);
+	expect_lost(f, &generation, "user space has a port redirect");
+	p2pdma_topology_settle();
+
+	/* What is restored as it was stops nothing */
+	KUNIT_EXPECT_PTR_EQ(test, dev(f, "P"), find(a));
+	generation = pci_p2pdma_generation(dev(f, "P"));
+	restore_state(dev(f, "D1"));
+	reset(dev(f, "D2"), FULL);
+	expect_open(f, "D1 D2");
+	KUNIT_EXPECT_EQ(test, generation, pci_p2pdma_generation(dev(f, "P")));
 }
 
 /* R1.7 R4.1: a provider that goes takes its paths with it, a reset does not */
@@ -1606,6 +1683,7 @@ static struct kunit_case p2pdma_acs_cases[] = {
 	KUNIT_CASE(switch_leaves_untrusted_and_external_alone),
 	KUNIT_CASE(switch_gives_back_what_turns_out_external),
 	KUNIT_CASE(command_line_wins),
+	KUNIT_CASE(port_that_the_command_line_opened_needs_no_hold),
 	KUNIT_CASE(path_opens_both_legs_while_bound),
 	KUNIT_CASE(path_opens_all_switches_on_the_way),
 	KUNIT_CASE(path_is_open_until_the_last_list_leaves),
@@ -1622,6 +1700,7 @@ static struct kunit_case p2pdma_acs_cases[] = {
 	KUNIT_CASE(path_that_closes_during_a_reset_is_closed),
 	KUNIT_CASE(user_space_takes_a_port_over),
 	KUNIT_CASE(port_that_was_taken_over_is_opened_when_asked_for),
+	KUNIT_CASE(data_under_way_by_a_port_that_shuts_counts_as_lost),
 	KUNIT_CASE(paths_close_when_the_provider_goes),
 	KUNIT_CASE(paths_close_when_the_client_goes),
 	KUNIT_CASE(paths_close_when_a_port_goes),
@@ -1648,8 +1727,16 @@ static struct kunit_case p2pdma_acs_cases[] = {
 	{}
 };
 
+/* What the machine is must not matter */
+static int p2pdma_acs_test_init(struct kunit *test)
+{
+	fabric_host_bridges(test, "", false);
+	return 0;
+}
+
 static struct kunit_suite p2pdma_acs_suite = {
 	.name = "p2pdma_acs",
+	.init = p2pdma_acs_test_init,
 	.test_cases = p2pdma_acs_cases,
 };
 

@@ -28,7 +28,7 @@ static const char two_providers[] =
 	"root\n"
 	" up\n"
 	"  down\n"
-	"   ep P bar0=mem64:8M\n"
+	"   ep P bar0=mem64:8M bar2=mem64:2M\n"
 	"  down\n"
 	"   ep Q bar0=mem64:8M\n";
 
@@ -1229,8 +1229,12 @@ static void long_drain_says_what_it_waits_for(struct kunit *test)
 	struct pci_p2pdma_client_list list;
 	u64 mark = fabric_log_mark();
 	struct waiter *waiter;
-	void *addr;
+	void *addr, *other;
 
+	/* The 2 MiB are the first that fit, as long as they are alone */
+	add_region(test, pdev, 2, 0, 0);
+	other = pci_alloc_p2pmem(pdev, SZ_2M);
+	KUNIT_ASSERT_NOT_NULL(test, other);
 	add_region(test, pdev, 0, 0, 0);
 	pci_p2pmem_publish(pdev, true);
 	pci_p2pdma_client_list_init(&list, &deaf_ops);
@@ -1242,14 +1246,19 @@ static void long_drain_says_what_it_waits_for(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, addr);
 
 	waiter = waiter_start(test, pdev, pci_p2pdma_drain);
-	/* Twice in 21 seconds, not more and not less */
+	/* Twice in 21 seconds, not more and not less, for each BAR that is out */
 	msleep(21 * MSEC_PER_SEC);
-	KUNIT_EXPECT_EQ(test, 2, fabric_log_count(test, mark, "4", "192 KiB"));
-	KUNIT_EXPECT_EQ(test, 2,
+	KUNIT_EXPECT_EQ(test, 2, fabric_log_count(test, mark, "4", "192 KiB of BAR 0"));
+	KUNIT_EXPECT_EQ(test, 2, fabric_log_count(test, mark, "4", "2048 KiB of BAR 2"));
+	KUNIT_EXPECT_EQ(test, 4,
 			fabric_log_count(test, mark, "4", pci_name(pdev)));
-	KUNIT_EXPECT_EQ(test, 2, fabric_log_count(test, mark, "4", __func__));
-	KUNIT_EXPECT_EQ(test, 2,
+	KUNIT_EXPECT_EQ(test, 4, fabric_log_count(test, mark, "4", __func__));
+	KUNIT_EXPECT_EQ(test, 4,
 			fabric_log_count(test, mark, "4", deaf_ops.name));
+	/* Time goes on when one of them comes back */
+	pci_free_p2pmem(pdev, other, SZ_2M);
+	msleep(10 * MSEC_PER_SEC);
+	KUNIT_EXPECT_EQ(test, 1, fabric_log_count(test, mark, "4", "since 30 s"));
 	pci_free_p2pmem(pdev, addr, 3 * SZ_64K);
 	KUNIT_EXPECT_TRUE(test, ends(waiter));
 	pci_p2pdma_client_list_free(&list);

@@ -90,6 +90,7 @@ struct fabric_kind {
  * @below: the bus below, if it is a bridge
  * @devfn: device and function number
  * @acs: initial ACS control bits, -1 without the capability
+ * @acs_able: those that it has
  * @acs_wired: they cannot be changed
  * @ari: forwards (a port) or has (an endpoint) alternative routing-ids
  * @spare: bus numbers that are kept free below a bridge
@@ -110,6 +111,7 @@ struct fabric_function {
 	struct fabric_bus *below;
 	u8 devfn;
 	int acs;
+	u16 acs_able;
 	bool acs_wired;
 	bool ari;
 	unsigned int spare;
@@ -593,6 +595,8 @@ static void fabric_parse_word(struct fabric_function *fn, char *word,
 		strscpy(fn->name, word);
 	} else if (str_has_prefix(word, "acs=")) {
 		fn->acs = fabric_parse_acs(test, eq + 1);
+	} else if (str_has_prefix(word, "acs-able=")) {
+		fn->acs_able = fabric_parse_acs(test, eq + 1);
 	} else if (str_has_prefix(word, "bar")) {
 		fabric_parse_bar(fn, word + 3);
 	} else if (str_has_prefix(word, "id=")) {
@@ -710,6 +714,7 @@ static void fabric_add_function(struct fabric *fabric, char *line,
 	fn->fabric = fabric;
 	fn->kind = &fabric_kinds[i];
 	fn->acs = -1;
+	fn->acs_able = FABRIC_ACS_ALL;
 
 	fabric_set_rows(fn, fabric_common_rows, ARRAY_SIZE(fabric_common_rows));
 	fabric_wire(fn, PCI_VENDOR_ID, ~0U, FABRIC_VENDOR | (i + 1) << 16);
@@ -739,15 +744,16 @@ static void fabric_add_function(struct fabric *fabric, char *line,
 			fabric_parse_word(fn, word, &devfn);
 
 	if (fn->acs >= 0) {
+		struct fabric_reg *reg;
+
 		KUNIT_ASSERT_GE_MSG(test, fn->kind->pcie_type, 0,
 				    "conventional PCI has no ACS");
 		fabric_set_rows(fn, fabric_acs_rows,
 				ARRAY_SIZE(fabric_acs_rows));
+		reg = &fn->regs[(FABRIC_ACS_CAP + PCI_ACS_CAP) / 4];
 		/* Firmware may have set it before the kernel looks */
-		fn->regs[(FABRIC_ACS_CAP + PCI_ACS_CAP) / 4].value |=
-			(u32)fn->acs << 16;
-		if (fn->acs_wired)
-			fn->regs[(FABRIC_ACS_CAP + PCI_ACS_CAP) / 4].rw = 0;
+		reg->value = (u32)fn->acs << 16 | fn->acs_able;
+		reg->rw = fn->acs_wired ? 0 : (u32)fn->acs_able << 16;
 	}
 	if (fn->ari && fn->kind->bridge)
 		fabric_wire(fn, FABRIC_PCIE_CAP + PCI_EXP_DEVCAP2,

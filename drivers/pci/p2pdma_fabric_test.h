@@ -39,6 +39,7 @@
  *	DD.F		device and function; left out, the next free device
  *	acs=BITS	an ACS capability, with these control bits set to begin
  *			with: none, or some of sv,tb,rr,cr,uf,ec,dt
+ *	acs-able=BITS	the ACS controls that it has, all of these if left out
  *	acs-wired	the ACS control bits stay as they are, whatever is written
  *	barN=TYPE:SIZE	mem64 (prefetchable), mem32 or io
  *	id=VVVV:DDDD	vendor and device

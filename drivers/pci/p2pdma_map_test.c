@@ -710,17 +710,25 @@ static void stop_toggling(void *task)
 static void list_is_mapped_right_while_its_path_changes(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, 0x80000000);
-	unsigned long end = jiffies + HZ / 2, mapped = 0, marks = 0;
+	unsigned long end = jiffies + HZ / 2, mapped = 0, marks = 0, mixed = 0;
 	struct scatterlist *sgl = list(f, 2), *sg;
 	unsigned int wrong = 0, refused = 0;
 	struct task_struct *task;
 	int i, nents;
+	void *low;
+	u32 bar2;
 
 	if (num_online_cpus() < 2)
 		kunit_skip(test, "needs two CPUs");
 	allow_host(f);
+	/* The path is looked up once for a region: two, to have both ways in one */
+	KUNIT_ASSERT_EQ(test, 0, pci_p2pdma_add_resource(f->p, 2, 0, 0));
+	pci_read_config_dword(f->p, PCI_BASE_ADDRESS_2, &bar2);
+	bar2 &= PCI_BASE_ADDRESS_MEM_MASK;
+	low = pci_alloc_p2pmem(f->p, SZ_4M);
+	KUNIT_ASSERT_NOT_NULL(test, low);
 	set_peer(sgl, f->mem, SZ_4K);
-	set_peer(sg_next(sgl), f->mem + SZ_64K, SZ_4K);
+	set_peer(sg_next(sgl), low, SZ_4K);
 	task = kthread_create(toggle_acs, f, "p2pdma_toggle");
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
 	get_task_struct(task);
@@ -734,19 +742,21 @@ static void list_is_mapped_right_while_its_path_changes(struct kunit *test)
 		if (nents != 2)
 			continue;
 		mapped++;
+		mixed += marked(sgl, 2) == 1;
 		for_each_sg(sgl, sg, 2, i) {
 			bool bus = sg_dma_is_bus_address(sg);
+			u64 at = i ? bar2 : decoded(f, f->mem);
 
 			marks += bus;
 			wrong += sg_dma_len(sg) != SZ_4K ||
-				 sg_dma_address(sg) !=
-				 (bus ? decoded(f, sg_virt(sg)) : sg_phys(sg));
+				 sg_dma_address(sg) != (bus ? at : sg_phys(sg));
 		}
 		pci_p2pdma_unmap_sg(f->c, sgl, 2, DMA_BIDIRECTIONAL);
 		wrong += marked(sgl, 2) || sg_dma_len(sgl);
 	}
-	kunit_printk(KERN_NOTICE, test, "%lu mapped, %lu of %lu entries by bus address",
-		     mapped, marks, 2 * mapped);
+	pci_free_p2pmem(f->p, low, SZ_4M);
+	kunit_printk(KERN_NOTICE, test, "%lu mapped, %lu of %lu entries by bus address, %lu lists both ways",
+		     mapped, marks, 2 * mapped, mixed);
 	KUNIT_EXPECT_EQ(test, 0, wrong);
 	KUNIT_EXPECT_EQ(test, 0, refused);
 	KUNIT_EXPECT_GT(test, marks, 0);
@@ -811,13 +821,14 @@ static void mapping_reads_no_config_space(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, atomic_read(&config_reads));
 }
 
-#ifdef CONFIG_FAULT_INJECTION
+#ifdef CONFIG_FAILSLAB
 /* R3.2: the first allocation would fail and use the countdown up */
 static void mapping_allocates_nothing(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, 0);
 	struct scatterlist *sgl = list(f, 2);
 	unsigned int left;
+	bool noticed;
 	int nents;
 
 	set_peer(sgl, f->mem, SZ_4K);
@@ -826,9 +837,13 @@ static void mapping_allocates_nothing(struct kunit *test)
 	nents = map(f, f->c, 2);
 	pci_p2pdma_unmap_sg(f->c, sgl, 2, DMA_BIDIRECTIONAL);
 	left = current->fail_nth;
+	/* And would it have been noticed? */
+	kfree(kmalloc(8, GFP_ATOMIC | __GFP_NOWARN));
+	noticed = !current->fail_nth;
 	current->fail_nth = 0;
 	KUNIT_EXPECT_EQ(test, 2, nents);
 	KUNIT_EXPECT_EQ(test, 1, left);
+	KUNIT_EXPECT_TRUE(test, noticed);
 }
 #endif
 
@@ -871,14 +886,22 @@ static struct kunit_case p2pdma_map_cases[] = {
 	KUNIT_CASE_PARAM(dma_api_takes_the_root_complex_and_mixed_lists,
 			 translation_gen_params),
 	KUNIT_CASE(mapping_reads_no_config_space),
-#ifdef CONFIG_FAULT_INJECTION
+#ifdef CONFIG_FAILSLAB
 	KUNIT_CASE(mapping_allocates_nothing),
 #endif
 	{}
 };
 
+/* What the machine is must not matter */
+static int p2pdma_map_test_init(struct kunit *test)
+{
+	fabric_host_bridges(test, "", false);
+	return 0;
+}
+
 static struct kunit_suite p2pdma_map_suite = {
 	.name = "p2pdma_map",
+	.init = p2pdma_map_test_init,
 	.test_cases = p2pdma_map_cases,
 };
 

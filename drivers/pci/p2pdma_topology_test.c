@@ -172,6 +172,23 @@ static const struct path_case path_cases[] = {
 	  " ep A 00.0 acs=ec bar0=mem64:2M\n"
 	  " ep B 00.1 bar0=mem64:2M\n",
 	  PCI_P2PDMA_FUNCTION_REDIRECT, 0, "A" },
+	{ "R2.5 functions of one device: the provider is not able to redirect",
+	  "root\n"
+	  " ep A 00.0 acs=none acs-able=sv,uf bar0=mem64:2M\n"
+	  " ep B 00.1 bar0=mem64:2M\n", PCI_P2PDMA_FUNCTION_REDIRECT, 0 },
+	{ "R2.5 functions of one device: neither the client",
+	  "root\n"
+	  " ep A 00.0 acs=none bar0=mem64:2M\n"
+	  " ep B 00.1 acs=none acs-able=none bar0=mem64:2M\n",
+	  PCI_P2PDMA_FUNCTION_REDIRECT, 0 },
+	{ "R2.8 a function that is not able to, and one that does: no remedy",
+	  "root\n"
+	  " ep A 00.0 acs=rr bar0=mem64:2M\n"
+	  " ep B 00.1 acs=none acs-able=none bar0=mem64:2M\n",
+	  PCI_P2PDMA_FUNCTION_REDIRECT, 0 },
+	{ "R2.8 a port that always redirects, and one that need not: no remedy",
+	  SWITCH("", "", "id=1d17:0721", "acs=rr,cr"),
+	  PCI_P2PDMA_ACS_REDIRECT, 0 },
 	{ "R2.5 a third function that redirects does not matter",
 	  "root\n"
 	  " ep A 00.0 bar0=mem64:2M\n"
@@ -1247,6 +1264,32 @@ static void each_reason_has_its_own_sentence(struct kunit *test)
 	}
 }
 
+/* R3.3: the DMA API refuses what is untrusted, wherever it is */
+static void untrusted_client_is_refused(struct kunit *test)
+{
+	struct fabric *fabric = fabric_create(test, SWITCH("", "", "", ""));
+	struct pci_dev *a = fabric_dev(fabric, "A"), *b = fabric_dev(fabric, "B");
+	struct p2pdma_path path;
+	char *text;
+
+	b->untrusted = true;
+	p2pdma_judge(a, b, &path);
+	KUNIT_EXPECT_EQ(test, PCI_P2PDMA_UNTRUSTED, path.reason);
+	KUNIT_EXPECT_EQ(test, PCI_P2PDMA_MAP_NOT_SUPPORTED, path.map);
+	KUNIT_EXPECT_EQ(test, -EXDEV, pci_p2pdma_distance(a, &b->dev, false));
+	text = p2pdma_refusal(a, &b->dev, &path);
+	KUNIT_ASSERT_NOT_NULL(test, text);
+	KUNIT_EXPECT_NOT_NULL(test, strstr(text, "not trusted"));
+	KUNIT_EXPECT_NULL(test, strstr(text, "pci="));
+	kfree(text);
+	/* Its memory may be used by others */
+	p2pdma_judge(b, a, &path);
+	KUNIT_EXPECT_EQ(test, PCI_P2PDMA_REACHABLE, path.reason);
+	b->untrusted = false;
+	p2pdma_judge(a, b, &path);
+	KUNIT_EXPECT_EQ(test, PCI_P2PDMA_REACHABLE, path.reason);
+}
+
 /* What the machine is must not matter */
 static int p2pdma_topology_init(struct kunit *test)
 {
@@ -1275,6 +1318,7 @@ static struct kunit_case p2pdma_topology_cases[] = {
 	KUNIT_CASE(verdict_follows_user_space),
 	KUNIT_CASE(distances_of_many_clients_add_up),
 	KUNIT_CASE(clients_outside_pci_are_refused_by_name),
+	KUNIT_CASE(untrusted_client_is_refused),
 	KUNIT_CASE(each_reason_has_its_own_sentence),
 	{}
 };

@@ -56,6 +56,8 @@ struct scatterlist;
  * @PCI_P2PDMA_VIRT_DMA: the client's DMA operations cannot address a peer
  * @PCI_P2PDMA_NOT_ITS_OWN: a function asked for its own memory, and its
  *	driver did not declare that it reaches it
+ * @PCI_P2PDMA_UNTRUSTED: the client is below an external-facing port, and not
+ *	let at other devices' memory
  * @PCI_P2PDMA_ACS_REDIRECT: ports on the way redirect peer requests or
  *	completions, or control egress (PCIe r6.0, sec 6.12.1.1)
  * @PCI_P2PDMA_FUNCTION_REDIRECT: functions of one device, one of which
@@ -69,6 +71,7 @@ enum pci_p2pdma_reason {
 	PCI_P2PDMA_NO_PCI_DEVICE,
 	PCI_P2PDMA_VIRT_DMA,
 	PCI_P2PDMA_NOT_ITS_OWN,
+	PCI_P2PDMA_UNTRUSTED,
 	PCI_P2PDMA_ACS_REDIRECT,
 	PCI_P2PDMA_FUNCTION_REDIRECT,
 	PCI_P2PDMA_CONVENTIONAL_PCI,
@@ -228,11 +231,13 @@ void pci_p2pdma_contents_lost(struct pci_dev *pdev);
  *
  * Read it when memory is allocated and when the transfer is complete. If the
  * two differ, or one is 0, the data may never have arrived, whatever the
- * status of the command says.
+ * status of the command says. Either the contents were lost, or a path was on
+ * which the data may have been: a port began to redirect. Any port counts.
  *
  * Context: any.
  *
- * Return: a number that changes with every loss; 0 without regions.
+ * Return: a number that changes with every loss; 0 without regions, while the
+ * function does not answer, and while a path is being taken away.
  */
 u32 pci_p2pdma_generation(struct pci_dev *pdev);
 
@@ -291,7 +296,7 @@ struct scatterlist *pci_p2pmem_alloc_sgl(struct pci_dev *pdev,
  * A list with memory that is not @pdev's or not allocated is refused with one
  * error line, and nothing changes.
  *
- * Context: any but NMI, does not sleep.
+ * Context: any in which kfree() may be called, does not sleep.
  */
 void pci_p2pmem_free_sgl(struct pci_dev *pdev, struct scatterlist *sgl);
 

@@ -50,6 +50,8 @@
 #define NVMET_P2PMEM_SEARCH_DELAY	HZ
 /* So many transfers in a row fail before no more are tried */
 #define NVMET_P2PMEM_MAX_FAILURES	16
+/* A drive that is reset fails all that it has at once: that is one failure */
+#define NVMET_P2PMEM_FAILURE_INTERVAL	(HZ / 10)
 
 static struct workqueue_struct *nvmet_p2pmem_wq;
 
@@ -116,7 +118,9 @@ struct nvmet_p2pmem_binding {
  * @binding: the last result; NULL if peer memory is not allowed
  * @changes: pci_p2pdma_changes() before that search
  * @dead: no further search; under @lock
- * @failures: transfers in a row that failed though the provider was there
+ * @failures: transfers in a row that failed though the provider was there, and
+ *	went well through system memory
+ * @failed_at: when the last of them was counted
  * @give_up: there were too many of them
  * @work: searches again
  * @stats: counters
@@ -132,6 +136,7 @@ struct nvmet_p2pmem {
 	unsigned int changes;
 	bool dead;
 	atomic_t failures;
+	unsigned long failed_at;
 	bool give_up;
 	struct delayed_work work;
 	struct nvmet_p2pmem_stats __percpu *stats;
@@ -516,8 +521,11 @@ static void nvmet_p2pmem_update_pair(struct nvmet_ctrl *ctrl,
 			pr_warn("ctrl %u ns %u: data goes through system memory: out of memory\n",
 				ctrl->cntlid, ns->nsid);
 	}
-	if (pair)
+	if (pair) {
+		/* Whoever changed something wants it tried */
+		WRITE_ONCE(pair->give_up, false);
 		nvmet_p2pmem_update(pair, replaced);
+	}
 }
 
 static void nvmet_p2pmem_update_ns(struct nvmet_ns *ns,
@@ -648,7 +656,9 @@ bool __nvmet_p2pmem_alloc(struct nvmet_req *req, size_t length)
 	fallback = nvmet_p2pmem_try(req, pair, length);
 	if (fallback == NVMET_P2PMEM_NR_FALLBACKS)
 		return true;
-	this_cpu_inc(pair->stats->fallback[fallback]);
+	/* That was counted when it was decided */
+	if (fallback != NVMET_P2PMEM_REPEATED)
+		this_cpu_inc(pair->stats->fallback[fallback]);
 	this_cpu_inc(pair->stats->host_cmds);
 	this_cpu_add(pair->stats->host_bytes, length);
 	return false;
@@ -664,12 +674,18 @@ void __nvmet_p2pmem_free(struct nvmet_req *req)
 }
 
 /*
- * A transfer failed though the provider was there all the time. One may; but if
- * all do, for example because the adapter's DMA mask does not reach the BAR,
- * each command would be done twice for ever.
+ * A transfer failed though the provider was there all the time, and went well
+ * through system memory. One may; but if all do, for example because the adapter's
+ * DMA mask does not reach the BAR, each command would be done twice for ever.
  */
 static void nvmet_p2pmem_failed(struct nvmet_p2pmem *pair)
 {
+	int failures = atomic_read(&pair->failures);
+
+	if (failures && time_before(jiffies, READ_ONCE(pair->failed_at) +
+				    NVMET_P2PMEM_FAILURE_INTERVAL))
+		return;
+	WRITE_ONCE(pair->failed_at, jiffies);
 	if (atomic_inc_return(&pair->failures) < NVMET_P2PMEM_MAX_FAILURES)
 		return;
 	atomic_set(&pair->failures, 0);
@@ -688,11 +704,15 @@ static void nvmet_p2pmem_failed(struct nvmet_p2pmem *pair)
  */
 bool nvmet_req_drop_p2pmem(struct nvmet_req *req)
 {
+	struct nvmet_p2pmem *pair;
+
 	if (!req->p2p_dev)
 		return false;
-	nvmet_p2pmem_failed(xa_load(&req->sq->ctrl->p2pmem, req->ns->nsid));
+	pair = xa_load(&req->sq->ctrl->p2pmem, req->ns->nsid);
+	this_cpu_inc(pair->stats->fallback[NVMET_P2PMEM_REPEATED]);
 	__nvmet_p2pmem_free(req);
 	req->p2p_repeat = true;
+	req->p2p_failed = true;
 	return true;
 }
 EXPORT_SYMBOL_GPL(nvmet_req_drop_p2pmem);
@@ -719,7 +739,7 @@ u16 nvmet_req_p2pmem_sent(struct nvmet_req *req)
 {
 	if (!nvmet_p2pmem_lost(req))
 		return 0;
-	pr_notice_ratelimited("%s went down while data was sent from its memory; the host is told to retry\n",
+	pr_notice_ratelimited("%s, or a path to it, went down while data was sent from its memory; the host is told to retry\n",
 			      pci_name(req->p2p_dev));
 	return NVME_SC_DATA_XFER_ERROR;
 }
@@ -746,6 +766,12 @@ bool __nvmet_p2pmem_complete(struct nvmet_req *req, u16 *status)
 	struct nvmet_p2pmem *pair = xa_load(&req->sq->ctrl->p2pmem,
 					    req->ns->nsid);
 
+	if (!req->p2p_dev) {
+		/* The repetition, or what could not be mapped at first */
+		if (req->p2p_failed && !*status)
+			nvmet_p2pmem_failed(pair);
+		return false;
+	}
 	if (!nvmet_p2pmem_lost(req)) {
 		if (!*status) {
 			this_cpu_inc(pair->stats->p2p_cmds);
@@ -754,12 +780,13 @@ bool __nvmet_p2pmem_complete(struct nvmet_req *req, u16 *status)
 				atomic_set(&pair->failures, 0);
 			return false;
 		}
-		nvmet_p2pmem_failed(pair);
+		req->p2p_failed = true;
 	}
 	if (!req->ops->repeat) {
 		*status = NVME_SC_DATA_XFER_ERROR;
 		return false;
 	}
+	this_cpu_inc(pair->stats->fallback[NVMET_P2PMEM_REPEATED]);
 	/* Interrupts may be off here, and another buffer must be allocated */
 	INIT_WORK(&req->r.work, nvmet_p2pmem_repeat);
 	queue_work(nvmet_p2pmem_wq, &req->r.work);

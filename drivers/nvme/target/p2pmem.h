@@ -68,7 +68,8 @@ static inline bool nvmet_p2pmem_free(struct nvmet_req *req)
  */
 static inline bool nvmet_p2pmem_complete(struct nvmet_req *req, u16 *status)
 {
-	return unlikely(req->p2p_dev) && __nvmet_p2pmem_complete(req, status);
+	return unlikely(req->p2p_dev || req->p2p_repeat) &&
+		__nvmet_p2pmem_complete(req, status);
 }
 
 #else /* CONFIG_PCI_P2PDMA */

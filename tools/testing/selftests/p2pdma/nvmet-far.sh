@@ -51,22 +51,6 @@ export_all()
 	far=$(host_disk one 4)
 }
 
-# exact NSID LOCAL PROVIDER
-exact()
-{
-	local disk length=$((64 * KIB + 512))
-
-	disk=$(host_disk one "$1")
-	count one "$1"
-	host_writes "$disk" "$2" 8192 "$length"
-	host_reads "$disk" "$2" 4096 "$length"
-	if [ "$3" = none ]; then
-		check_all_system one "$1" $((2 * length))
-	else
-		check_all_peer one "$1" $((2 * length)) "$3"
-	fi
-}
-
 # With the remedy, ready to paste.
 four_namespaces()
 {
@@ -76,9 +60,9 @@ four_namespaces()
 	check_unbound 3 file
 	check_unbound 4 "[a-z]"
 	check_log "the remedy" "nvmet: ctrl [0-9]+ ns 4: .*p2pdma\.allow_host_bridge="
-	exact 1 "$cmb" "$cmb_bdf"
-	exact 4 "$src" none
-	exact 2 "$dst" "$cmb_bdf"
+	exact one 1 "$cmb" "$cmb_bdf"
+	exact one 4 "$src" none
+	exact one 2 "$dst" "$cmb_bdf"
 	host_fio "$far" --rw=randrw --bsrange=512-64k --iodepth=8 --size=4M
 	same_data "$far" "$src" 0 $((4 * MIB))
 	check_equal provider "$(nvmet_counter one 4 provider)" none
@@ -90,10 +74,10 @@ named()
 {
 	export_all
 	ns_attribute one 4 p2pmem "$cmb_bdf"
-	exact 4 "$src" none
+	exact one 4 "$src" none
 	check_log "why" "nvmet: ctrl [0-9]+ ns 4: .*system memory: .*$cmb_bdf"
 	ns_attribute one 2 p2pmem "$cmb_bdf"
-	exact 2 "$dst" "$cmb_bdf"
+	exact one 2 "$dst" "$cmb_bdf"
 }
 
 # allow VALUE: host bridges, as from here on
@@ -122,8 +106,8 @@ allowed_meanwhile()
 	wait_for 20 more_than one 4 host_bytes "$before" || fail "nothing through system memory"
 	finish_load
 	same_data "$far" "$src" 0 $((16 * MIB))
-	exact 4 "$src" none
-	exact 2 "$dst" "$cmb_bdf"
+	exact one 4 "$src" none
+	exact one 2 "$dst" "$cmb_bdf"
 }
 
 provider_is()

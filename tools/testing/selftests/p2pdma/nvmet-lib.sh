@@ -33,6 +33,7 @@ require_nvmet()
 		command -v "$program" >/dev/null || skip_all "no program $program"
 	done
 	require_module nvmet
+	load_test_module p2pdma_test
 	for transport; do
 		case $transport in
 		rdma)
@@ -354,6 +355,26 @@ finish_fio()
 	fi
 }
 
+# fio_on_all {SUBSYS NSID}...: reads and writes of all of them; each block that is
+# written is read back
+fio_on_all()
+{
+	local log pids=() logs=() i
+
+	while (($#)); do
+		log=$(mktemp)
+		defer rm -f "$log"
+		start_fio "$log" "$(host_disk "$1" "$2")" --rw=randrw \
+			--bsrange=4k-64k --iodepth=8 --size=4M
+		pids+=("$fio_pid")
+		logs+=("$log")
+		shift 2
+	done
+	for ((i = 0; i < ${#pids[@]}; i++)); do
+		finish_fio "${pids[i]}" "${logs[i]}"
+	done
+}
+
 # Load: writes at random, each read back and verified soon after, for as long as
 # it is told to.  start_load DISK [FIO_OPTION...]
 start_load()
@@ -535,6 +556,23 @@ check_all_system()
 		"$(counted p2p "$1" "$2")" 0
 	check_equal "bytes of namespace $2 through system memory" \
 		"$(counted host "$1" "$2")" "$3"
+}
+
+# exact SUBSYS NSID LOCAL PROVIDER: written and read, and all of it counted where
+# it should be; "none" for PROVIDER is system memory
+exact()
+{
+	local disk length=$((64 * KIB + 512))
+
+	disk=$(host_disk "$1" "$2")
+	count "$1" "$2"
+	host_writes "$disk" "$3" 8192 "$length"
+	host_reads "$disk" "$3" 4096 "$length"
+	if [ "$4" = none ]; then
+		check_all_system "$1" "$2" $((2 * length))
+	else
+		check_all_peer "$1" "$2" $((2 * length)) "$4"
+	fi
 }
 
 # more_than SUBSYS NSID KEY NUMBER

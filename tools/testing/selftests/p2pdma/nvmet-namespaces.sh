@@ -54,41 +54,6 @@ make_foreign_disk()
 	foreign=/dev/nullb0
 }
 
-# all_at_once SUBSYS NSID...: I/O to all of these, at the same time
-all_at_once()
-{
-	local subsys=$1 nsid log pids=() logs=() i
-	shift
-
-	for nsid; do
-		log=$(mktemp)
-		defer rm -f "$log"
-		start_fio "$log" "$(host_disk "$subsys" "$nsid")" --rw=randrw \
-			--bsrange=4k-64k --iodepth=8 --size=4M
-		pids+=("$fio_pid")
-		logs+=("$log")
-	done
-	for ((i = 0; i < ${#pids[@]}; i++)); do
-		finish_fio "${pids[i]}" "${logs[i]}"
-	done
-}
-
-# exact SUBSYS NSID LOCAL PROVIDER: both ways, and counted
-exact()
-{
-	local disk length=$((64 * KIB + 512))
-
-	disk=$(host_disk "$1" "$2")
-	count "$1" "$2"
-	host_writes "$disk" "$3" 8192 "$length"
-	host_reads "$disk" "$3" 4096 "$length"
-	if [ "$4" = none ]; then
-		check_all_system "$1" "$2" $((2 * length))
-	else
-		check_all_peer "$1" "$2" $((2 * length)) "$4"
-	fi
-}
-
 four_kinds()
 {
 	local file foreign
@@ -112,7 +77,7 @@ four_kinds()
 	for nsid in 1 2 3 4; do
 		count one "$nsid"
 	done
-	all_at_once one 1 2 3 4
+	fio_on_all one 1 one 2 one 3 one 4
 	for nsid in 1 2; do
 		((0 < $(counted p2p one "$nsid"))) || fail "$nsid: nothing through peer memory"
 		check_equal "$nsid: bytes through system memory" "$(counted host one "$nsid")" 0
@@ -153,7 +118,7 @@ told_apart()
 	exact one 2 "$dst" "$cmb_bdf"
 	check_unbound 3 "file"
 	host_reads "$(host_disk one 4)" "$src" 4096 8192
-	all_at_once one 1 2 3
+	fio_on_all one 1 one 2 one 3
 	check_no_log "not a word about the one that is not allowed" "nvmet: ctrl [0-9]+ ns 4:"
 }
 
@@ -233,8 +198,7 @@ two_subsystems()
 	exact one 1 "$dst" "$cmb_bdf"
 	exact two 2 "$cmb" "$cmb_bdf"
 	host_reads "$(host_disk two 1)" "$src" 4096 8192
-	all_at_once one 1
-	all_at_once two 2
+	fio_on_all one 1 two 2
 	disconnect one
 	exact two 2 "$cmb" "$cmb_bdf"
 }

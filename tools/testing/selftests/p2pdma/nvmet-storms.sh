@@ -212,6 +212,51 @@ contents_lost()
 	survives
 }
 
+# The namespace's own drive, which has no memory: it fails what it has, all at once,
+# and that is not to be blamed on peer memory.
+reset_drive()
+{
+	local i
+
+	only_mem
+	under_load
+	slow_drive $((8 * MIB))
+	for ((i = 0; i < $(rounds 6); i++)); do
+		grows one 1 p2p_bytes
+		echo 1 >"/sys/class/nvme/$(ctrl_of dst)/reset_controller"
+		wait_for 30 ctrl_in_state dst live || fail "$i: the drive did not come back"
+		check_load "$i"
+	done
+	! throttle 0 || :
+	grows one 1 p2p_bytes
+	check_no_log "nobody gave up" "keep failing"
+	survives
+}
+
+# R9.4 N16: the adapter cannot address the memory, whatever the fabric says. Each
+# command takes the other way, and after a while none tries any more.
+refused_to_map()
+{
+	under_load
+	grows one 1 p2p_bytes
+	defer rnic_dma_bits rnic0 64
+	rnic_dma_bits rnic0 31
+	grows one 1 fallback_repeated
+	wait_for 30 no_provider || fail "it is tried for ever"
+	check_log "it is said" "nvmet: ctrl [0-9]+ ns 1: .*system memory: .*keep failing"
+	check_load "through system memory"
+	rnic_dma_bits rnic0 64
+	# Whoever changes something wants it tried.
+	ns_attribute one 1 p2pmem 1
+	grows one 1 p2p_bytes
+	survives
+}
+
+no_provider()
+{
+	[ "$(nvmet_counter one 1 provider)" = none ]
+}
+
 # Another namespace of the same controller, with I/O of its own, which may fail.
 namespaces()
 {
@@ -322,12 +367,15 @@ host_resets()
 # An operation of the adapter fails, which takes the connection with it.
 adapter_errors()
 {
-	local op
+	local op before
 
 	under_load
 	for op in read write send; do
 		grows one 1 p2p_bytes
+		before=$(rnic_counter rnic0 "${op}_errors")
 		rnic_fail rnic0 "$op" 20
+		wait_for "$NVMET_WAIT" rnic_failed "$op" "$before" ||
+			fail "$op: no operation failed"
 		sleep 1
 		wait_for "$NVMET_WAIT" host_ctrls_in_state one live ||
 			fail "$op: the host did not connect again"
@@ -335,6 +383,12 @@ adapter_errors()
 	done
 	grows one 1 p2p_bytes
 	survives
+}
+
+# rnic_failed OP BEFORE: another one has
+rnic_failed()
+{
+	(($(rnic_counter rnic0 "${1}_errors") > $2))
 }
 
 # storm FILE COMMAND...: again and again until the file is there
@@ -407,6 +461,8 @@ add_nvmet "R9.4 R9.6 N25: the provider's function is reset" reset_function
 add_nvmet "R9.6 N1 N25: the provider is removed, and found again" removed_and_found
 add_nvmet "R9.6 N25: the provider is pulled, and plugged in again" pulled
 add_nvmet "R9.4 N25: the provider's contents are lost while commands have data there" contents_lost
+add_nvmet "R9.4 R9.6 N22 N25: the namespace's own drive is reset" reset_drive
+add_nvmet "R9.4 N16 N22 N25: the adapter cannot address the memory" refused_to_map
 add_nvmet "R9.6: another namespace is enabled and disabled" namespaces
 add_nvmet "R9.6: other hosts come and go" connections
 add_nvmet "R9.1 R9.6: what is allowed changes all the time" toggles

@@ -72,6 +72,18 @@ sizes()
 	check_bound 1 "$cmb_bdf"
 }
 
+# An adapter that registers 40 pages at a time. The entries of a buffer in peer
+# memory have up to 16: a list is cut by pages, not by entries.
+few_pages()
+{
+	local pages=/sys/module/p2pdma_rnic/parameters/mr_pages
+
+	load_test_module p2pdma_rnic
+	defer eval "echo $(<$pages) >$pages"
+	echo 40 >$pages
+	sizes "$@"
+}
+
 # What the drive was given as addresses, says the emulator.
 seen_by_the_drive()
 {
@@ -393,6 +405,8 @@ add_nvmet "R9.2 R9.3 R7.1 N25: 512 B to 1 MiB, all through the CMB" \
 add_nvmet "R9.2 R9.3 R7.1 N25: lengths and places that are no multiple of a page" \
 	sizes 1536 4608 $((12 * KIB + 512)) $((64 * KIB - 512)) \
 	$((132 * KIB + 1536)) $((MIB - 512))
+add_nvmet "R9.3 R7.1 N25: an adapter that registers few pages at a time" \
+	few_pages 4096 65536 196608 524288 1048576
 add_nvmet "R9.3 R7.1 N25: no byte elsewhere, as the drive saw it" seen_by_the_drive
 add_nvmet "R9.3 N25: queue depths of 1 to 128" depths 1 2 16 128
 add_nvmet "R9.3 N25: reads and writes of all sizes at once" mixed

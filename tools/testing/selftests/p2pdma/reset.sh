@@ -198,7 +198,38 @@ function_reset()
 	queues_in_cmb
 }
 
-# More and fewer queues than before, in the space that was set aside.
+# Fewer queues than space was set aside for, and as many again: a reset frees those
+# that are too many, and makes others where they were.
+fewer_and_more_queues()
+{
+	local parameters=/sys/module/nvme/parameters available i nr queues
+	local seen=()
+
+	defer bind_anew
+	defer eval "echo 0 >$parameters/poll_queues; echo 0 >$parameters/write_queues"
+	echo 2 >"$parameters/poll_queues"
+	echo 2 >"$parameters/write_queues"
+	bind_anew
+	available=$(p2pmem_available "$cmb_bdf")
+	for ((i = 0; i < $(rounds 10); i++)); do
+		for nr in 0 2; do
+			echo "$nr" >"$parameters/poll_queues"
+			echo "$nr" >"$parameters/write_queues"
+			reset cmb
+			queues=$(trim "/sys/class/nvme/$(ctrl_of cmb)/queue_count")
+			seen[nr]=$queues
+			check_equal "$i: available" "$(p2pmem_available "$cmb_bdf")" \
+				"$available"
+			fill "$cmb" 0 $((4 * MIB)) "$src"
+			check_equal "$i: data with $queues queues" \
+				"$(sum_of "$cmb" 0 $((4 * MIB)))" \
+				"$(sum_of "$src" 0 $((4 * MIB)))"
+		done
+	done
+	((seen[2] > seen[0])) || fail "there are ${seen[0]} queues, whatever is asked for"
+	queues_in_cmb
+}
+
 unbind_and_bind()
 {
 	local available i
@@ -218,5 +249,6 @@ add "R1.7 N25: resets of the provider during copies" during_copies cmb
 add "R1.7 N25: resets of the source during copies" during_copies src
 add "R1.7 N25: resets of the target during copies" during_copies dst
 add "R8.1: a function-level reset; CMBMSC is written anew" function_reset
+add "R8.2 N18: fewer queues after a reset, and more after the next" fewer_and_more_queues
 add "R8.2: unbind and bind" unbind_and_bind
 run_cases

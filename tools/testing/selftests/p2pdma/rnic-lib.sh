@@ -97,6 +97,12 @@ rnic_mode()
 	echo "$2" >"$RNIC_DEBUGFS/$(rnic_ibdev "$1")/mode"
 }
 
+# rnic_dma_bits NAME BITS: what it can address from now on
+rnic_dma_bits()
+{
+	echo "$2" >"$RNIC_DEBUGFS/$(rnic_ibdev "$1")/dma_bits"
+}
+
 # rnic_fail NAME OP N [STATUS]: the Nth next read, write, send or reg fails
 rnic_fail()
 {

@@ -68,5 +68,29 @@ mapping()
 add "R2.6 R2.8 N7: not used, and the reason is said" refused
 add "R2.4 N7: no distance" distances
 add "R1.12: within one drive its own CMB serves" own_cmb
+# The driver of src takes peer memory, but src does not reach this. In the
+# background: a request that is queued again for ever cannot be killed.
+refused_io()
+{
+	local file=$PCI/$cmb_bdf/p2pmem/allocate layout out pid
+
+	out=$(mktemp)
+	defer rm -f "$out"
+	for layout in p pp pppppppp; do
+		"$here/block_buffer" io "$src" "$file" "$layout" 0 >"$out" &
+		pid=$!
+		wait_for 20 has_ended "$pid" || fail "$layout: it does not fail"
+		wait "$pid" || fail "$layout: $(<"$out")"
+		check_equal "$layout" "$(<"$out")" \
+			"written=0 write_error=121 read=0 read_error=121"
+	done
+}
+
+has_ended()
+{
+	! kill -0 "$1" 2>/dev/null
+}
+
+add "R8.4 N16: I/O that cannot be mapped fails, and soon" refused_io
 add "R3.2 R3.3: mapping is refused for good" mapping
 run_cases

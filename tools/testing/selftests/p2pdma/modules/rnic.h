@@ -262,6 +262,7 @@ struct rnic_dev {
 #define to_rnic_cq(ptr)		container_of(ptr, struct rnic_cq, ibcq)
 #define to_rnic_mr(ptr)		container_of(ptr, struct rnic_mr, ibmr)
 
+extern unsigned int rnic_mr_pages;
 extern struct workqueue_struct *rnic_wq;
 extern struct workqueue_struct *rnic_cm_wq;
 extern const char * const rnic_op_names[RNIC_OPS];

@@ -13,6 +13,7 @@
  *  counters	what was moved, "key=value"
  *  mode	"engine" or "cpu"
  *  fail	"OPERATION N [STATUS]": the Nth next read, write, send or reg fails
+ *  dma_bits	what it is said to address
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -40,6 +41,10 @@ const char * const rnic_op_names[RNIC_OPS] = {
 	[RNIC_SEND] = "send",
 	[RNIC_REG] = "reg",
 };
+
+unsigned int rnic_mr_pages = RNIC_MAX_PAGES;
+module_param_named(mr_pages, rnic_mr_pages, uint, 0644);
+MODULE_PARM_DESC(mr_pages, "pages that an adapter bound from now on registers at a time");
 
 static int default_mode = RNIC_MODE_ENGINE;
 
@@ -180,6 +185,32 @@ static ssize_t fail_write(struct file *file, const char __user *ubuf,
 }
 DEFINE_SHOW_STORE_ATTRIBUTE(fail);
 
+static int dma_bits_show(struct seq_file *m, void *unused)
+{
+	struct rnic_dev *dev = m->private;
+
+	seq_printf(m, "%d\n", fls64(dma_get_mask(dev->ibdev.dma_device)));
+	return 0;
+}
+
+/* What the adapter is said to address: fewer bits than a BAR is at, for a test */
+static ssize_t dma_bits_write(struct file *file, const char __user *ubuf,
+			      size_t count, loff_t *pos)
+{
+	struct rnic_dev *dev = file_inode(file)->i_private;
+	unsigned int bits;
+	int err;
+
+	err = kstrtouint_from_user(ubuf, count, 10, &bits);
+	if (err)
+		return err;
+	if (!bits || bits > 64)
+		return -EINVAL;
+	err = dma_set_mask(dev->ibdev.dma_device, DMA_BIT_MASK(bits));
+	return err ?: count;
+}
+DEFINE_SHOW_STORE_ATTRIBUTE(dma_bits);
+
 static void add_debugfs(struct rnic_dev *dev)
 {
 	dev->debugfs = debugfs_create_dir(dev_name(&dev->ibdev.dev),
@@ -188,6 +219,8 @@ static void add_debugfs(struct rnic_dev *dev)
 			    &counters_fops);
 	debugfs_create_file("mode", 0644, dev->debugfs, dev, &mode_fops);
 	debugfs_create_file("fail", 0644, dev->debugfs, dev, &fail_fops);
+	debugfs_create_file("dma_bits", 0644, dev->debugfs, dev,
+			    &dma_bits_fops);
 }
 
 /* --- the network device, which only has an address --- */

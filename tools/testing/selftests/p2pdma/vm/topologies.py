@@ -255,6 +255,52 @@ _ALL = (
             drive("rnic0", "leg4", 15, size=4 * MIB)),
     ),
     Topology(
+        name="rnic-acs",
+        summary="as rnic with one adapter, but every leg has writable ACS bits",
+        picture="""\
+        root complex -------- system memory
+             |
+         root port (rp)
+             |
+        switch (up)
+     /     |       |        |        \\
+   leg1   leg2    leg3     leg4     leg5   <- SV TB RR CR UF DT
+    |      |       |        |        |
+   src    dst     cmb      mem     rnic0
+                 16 MiB   16 MiB
+                  CMB      BAR""",
+        devices=_switch(*_acs_legs(), acs_leg("leg5", "up", 15),
+                        drive("rnic0", "leg5", 15, size=4 * MIB)),
+    ),
+    Topology(
+        name="rnic-switches",
+        summary="two switches, each with an RDMA adapter and a drive with a CMB; "
+                "what is below one meets the other only in the root complex",
+        picture="""\
+             root complex -------- system memory
+            /                     \\
+       root port (rp)         root port (rp2)
+          |                       |
+      switch (up)             switch (up2)
+     /     |     \\           /     |     \\
+   leg1   leg2  leg3      leg21  leg22  leg23
+    |      |     |          |      |      |
+   cmb    src  rnic0       dst    mem   rnic1
+  16 MiB                 16 MiB
+   CMB                    CMB""",
+        devices=_switch(
+            downstream("leg1", "up", 11), downstream("leg2", "up", 12),
+            downstream("leg3", "up", 13),
+            root_port("rp2", 2), upstream("up2", "rp2"),
+            downstream("leg21", "up2", 21), downstream("leg22", "up2", 22),
+            downstream("leg23", "up2", 23),
+            drive("src", "leg2", 11, random=True),
+            drive("dst", "leg21", 12, cmb_mib=16),
+            drive("cmb", "leg1", 13, cmb_mib=16), memory_only("mem", "leg22"),
+            drive("rnic0", "leg3", 15, size=4 * MIB),
+            drive("rnic1", "leg23", 16, size=4 * MIB)),
+    ),
+    Topology(
         name="switch-nested",
         summary="a switch below a switch: the provider is one level deeper",
         picture="""\
