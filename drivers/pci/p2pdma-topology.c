@@ -374,7 +374,7 @@ const char *pci_p2pdma_reason_text(enum pci_p2pdma_reason reason)
 	case PCI_P2PDMA_NOT_ITS_OWN:
 		return "the function is not known to reach its own memory";
 	case PCI_P2PDMA_UNTRUSTED:
-		return "the client is external and not trusted, so it is kept from other devices' memory";
+		return "the client is external and not trusted with the memory of others";
 	case PCI_P2PDMA_ACS_REDIRECT:
 		return "ports on the way redirect peer-to-peer traffic (ACS)";
 	case PCI_P2PDMA_FUNCTION_REDIRECT:

@@ -488,10 +488,20 @@ static void __iomem *nvme_cmb_map_sqs(struct nvme_cmb *cmb, size_t bytes)
 	return (void __iomem __force *)addr;
 }
 
+/* A queue that is not polled needs a vector, and the admin queue has the first */
+static unsigned int nvme_cmb_possible_sqs(struct pci_dev *pdev,
+					  unsigned int nr, unsigned int polled)
+{
+	int vectors = max(pci_msix_vec_count(pdev), pci_msi_vec_count(pdev));
+
+	return min_t(unsigned int, nr, max(vectors - 1, 1) + polled);
+}
+
 /**
  * nvme_cmb_set_aside_sqs - reserve memory for I/O submission queues
  * @cmb: the CMB
- * @nr: number of I/O queues
+ * @nr: number of I/O queues that the controller grants
+ * @polled: how many of them are polled
  * @depth: entries that a queue would have in system memory
  * @sqes: size of an entry, as a power of two
  *
@@ -501,8 +511,8 @@ static void __iomem *nvme_cmb_map_sqs(struct nvme_cmb *cmb, size_t bytes)
  * Return: entries that each queue shall have; @depth if the CMB has no part
  * in it.
  */
-u32 nvme_cmb_set_aside_sqs(struct nvme_cmb *cmb, unsigned int nr, u32 depth,
-			   int sqes)
+u32 nvme_cmb_set_aside_sqs(struct nvme_cmb *cmb, unsigned int nr,
+			   unsigned int polled, u32 depth, int sqes)
 {
 	size_t size;
 	u64 room;
@@ -517,6 +527,7 @@ u32 nvme_cmb_set_aside_sqs(struct nvme_cmb *cmb, unsigned int nr, u32 depth,
 	if (!cmb->size || !nvme_cmb_wants_sqs(cmb))
 		return depth;
 
+	nr = nvme_cmb_possible_sqs(nvme_cmb_pdev(cmb), nr, polled);
 	/* What can hold data is not filled with queues */
 	room = cmb->registered && cmb->data ? cmb->size / 2 : cmb->size;
 	size = min_t(u64, ALIGN(depth << sqes, NVME_CTRL_PAGE_SIZE),

@@ -93,8 +93,8 @@ void nvme_cmb_contents_lost(struct nvme_cmb *cmb);
 void nvme_cmb_down(struct nvme_cmb *cmb);
 void nvme_cmb_remove(struct nvme_cmb *cmb);
 
-u32 nvme_cmb_set_aside_sqs(struct nvme_cmb *cmb, unsigned int nr, u32 depth,
-			   int sqes);
+u32 nvme_cmb_set_aside_sqs(struct nvme_cmb *cmb, unsigned int nr,
+			   unsigned int polled, u32 depth, int sqes);
 void __iomem *nvme_cmb_get_sq(struct nvme_cmb *cmb, int qid, size_t size,
 			      dma_addr_t *bus);
 void nvme_cmb_put_sq(struct nvme_cmb *cmb);

@@ -12,7 +12,7 @@
 # The ports have every bit but Egress Control; KUnit has that.
 #
 # topology: switch-acs
-# kernels: normal debug
+# kernels: normal
 # timeout: 180
 # tags: acs topology map
 

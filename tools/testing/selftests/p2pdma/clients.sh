@@ -9,7 +9,7 @@
 # have left is unbound in the end. KUnit has the larger fabrics.
 #
 # topology: two-cmbs
-# kernels: normal debug
+# kernels: normal
 # timeout: 90
 # tags: core clients
 

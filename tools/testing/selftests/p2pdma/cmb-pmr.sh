@@ -8,7 +8,7 @@
 # which QEMU does not have.
 #
 # topology: pmr
-# kernels: normal debug
+# kernels: normal
 # timeout: 90
 # tags: nvme cmb
 

@@ -8,7 +8,7 @@
 # pages, so they are in the CMB all the same.
 #
 # topology: cmb-1
-# kernels: normal debug
+# kernels: normal
 # timeout: 90
 # tags: nvme cmb
 

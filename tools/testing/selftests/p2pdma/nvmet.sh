@@ -79,8 +79,8 @@ few_pages()
 	local pages=/sys/module/p2pdma_rnic/parameters/mr_pages
 
 	load_test_module p2pdma_rnic
-	defer eval "echo $(<$pages) >$pages"
-	echo 40 >$pages
+	defer eval "echo $(<"$pages") >$pages"
+	echo 40 >"$pages"
 	sizes "$@"
 }
 

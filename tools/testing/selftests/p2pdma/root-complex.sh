@@ -8,7 +8,7 @@
 # the reason must be said, and the copy goes through system memory.
 #
 # topology: two-root-ports
-# kernels: normal debug
+# kernels: normal
 # timeout: 60
 # tags: core clients
 

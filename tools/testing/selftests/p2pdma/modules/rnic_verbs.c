@@ -38,7 +38,8 @@ static int rnic_query_device(struct ib_device *ibdev,
 		.max_qp_init_rd_atom = RNIC_MAX_RD_ATOM,
 		.max_res_rd_atom = RNIC_MAX_RD_ATOM * RNIC_MAX_QP,
 		.atomic_cap = IB_ATOMIC_NONE,
-		.max_fast_reg_page_list_len = clamp(rnic_mr_pages, 1U, (unsigned int)RNIC_MAX_PAGES),
+		.max_fast_reg_page_list_len =
+			clamp_t(u32, rnic_mr_pages, 1, RNIC_MAX_PAGES),
 	};
 	return 0;
 }

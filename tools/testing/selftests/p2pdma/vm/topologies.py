@@ -435,9 +435,9 @@ _ALL = (
     ),
     Topology(
         name="cmb-64",
-        summary="a large CMB, 64 MiB",
+        summary="a large CMB, 64 MiB, of a drive with two vectors",
         picture=_cmb_picture("a CMB of 64 MiB"),
-        devices=_switch_with_cmb(cmb_mib=64),
+        devices=_switch_with_cmb("msix_qsize=2", cmb_mib=64),
     ),
     Topology(
         name="cmb-legacy",
