@@ -659,7 +659,7 @@ static void live_up(struct live *live)
 				      text_of(live, host, NOWHERE, false));
 	look_up(live);
 	for (n = 0; n < WORLD_NODES; n++)
-		if (live->world.node[n].untrusted)
+		if (live->world.node[n].here && live->world.node[n].untrusted)
 			live->pdev[n]->untrusted = true;
 	tell_knowledge(&live->world);
 }

@@ -14,7 +14,7 @@
 #
 # topology: switch-acs
 # cmdline: p2pdma.acs=path
-# kernels: normal debug
+# kernels: normal
 # timeout: 120
 # tags: acs
 

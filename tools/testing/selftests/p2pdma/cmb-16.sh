@@ -5,7 +5,7 @@
 # until CMBMSC enables it.  Guards R8.1, R8.3 and R8.7.
 #
 # topology: switch
-# kernels: normal debug
+# kernels: normal
 # timeout: 90
 # tags: nvme cmb
 

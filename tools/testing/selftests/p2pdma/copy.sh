@@ -13,7 +13,7 @@
 # evidence that does not come from the kernel under test.
 #
 # topology: switch
-# kernels: normal debug
+# kernels: normal
 # timeout: 180
 # trace: dma
 # tags: copy core block nvme

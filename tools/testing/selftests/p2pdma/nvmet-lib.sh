@@ -33,7 +33,6 @@ require_nvmet()
 		command -v "$program" >/dev/null || skip_all "no program $program"
 	done
 	require_module nvmet
-	load_test_module p2pdma_test
 	for transport; do
 		case $transport in
 		rdma)

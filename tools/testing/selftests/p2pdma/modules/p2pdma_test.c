@@ -1113,28 +1113,8 @@ static const struct file_operations command_fops = {
 	.llseek = generic_file_llseek,
 };
 
-/*
- * Keep the static key raised. Emulators with a thread for each CPU are known to run
- * code that is being patched as it was a moment ago: an int3 whose handler has
- * been told to expect none. So it is not patched while other CPUs do I/O.
- */
-static bool hold_key = true;
-module_param(hold_key, bool, 0444);
-MODULE_PARM_DESC(hold_key, "as if there were a region as long as this is loaded");
-
-static void p2pdma_test_hold_key(bool hold)
-{
-#ifdef CONFIG_PCI_P2PDMA
-	if (hold_key && hold)
-		static_branch_inc(&pci_p2pdma_key);
-	else if (hold_key)
-		static_branch_dec(&pci_p2pdma_key);
-#endif
-}
-
 static int __init p2pdma_test_init(void)
 {
-	p2pdma_test_hold_key(true);
 	debugfs_dir = debugfs_create_dir(KBUILD_MODNAME, NULL);
 	debugfs_create_file("command", 0600, debugfs_dir, NULL, &command_fops);
 	return 0;
@@ -1155,7 +1135,6 @@ static void __exit p2pdma_test_exit(void)
 	release_all(NULL);
 	xa_destroy(&holdings);
 	pci_dev_put(last_freed.provider);
-	p2pdma_test_hold_key(false);
 }
 module_exit(p2pdma_test_exit);
 
