@@ -43,6 +43,17 @@ def _run(command: list[str], log: Path) -> None:
         raise PayloadError(f"{command[0]} failed:\n{tail}\nlog: {log}")
 
 
+def _sources(directory: Path) -> Iterator[str]:
+    """The tests' own files and their contents, not what was built of them."""
+    listed = subprocess.run(
+        ["git", "-C", str(directory), "ls-files", "-z", "--cached", "--others",
+         "--exclude-standard", "."], stdout=subprocess.PIPE, check=True).stdout
+    for name in sorted(filter(None, listed.decode().split("\0"))):
+        file = directory / name
+        if file.is_file():
+            yield f"{name} {file.stat().st_mode:o} {hashlib.sha1(file.read_bytes()).hexdigest()}"
+
+
 def install_kselftests(variant: str) -> Optional[Path]:
     """Let the kernel's own makefiles build and install the tests.
 
@@ -55,6 +66,14 @@ def install_kselftests(variant: str) -> Optional[Path]:
     kernel = paths.kernel_dir(variant)
     target = kernel / "kselftest-install"
     log = paths.LOG / f"kselftest-{variant}.log"
+    # Installed already, from these files and for this kernel?
+    stamp = kernel / ".kselftest-stamp"
+    digest = hashlib.sha256("\n".join((
+        (kernel / ".stamp").read_text() if (kernel / ".stamp").exists() else "",
+        *_sources(selftests / "p2pdma"))).encode()).hexdigest()
+    if target.is_dir() and stamp.exists() and stamp.read_text() == digest:
+        return target
+    stamp.unlink(missing_ok=True)
     log.unlink(missing_ok=True)
     # Test modules are built in the source directory, for one kernel at a time:
     # what another variant left there must go.
@@ -70,6 +89,7 @@ def install_kselftests(variant: str) -> Optional[Path]:
         last.write_text(variant)
         shutil.rmtree(target, ignore_errors=True)
         _run([*make, f"INSTALL_PATH={target}", "FORCE_TARGETS=1", "install"], log)
+    stamp.write_text(digest)
     return target
 
 
