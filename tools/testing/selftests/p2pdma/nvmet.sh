@@ -32,6 +32,7 @@ load_test_module p2pdma_test
 mem_bdf=$(bdf_of mem)
 
 ip=192.168.77.1
+host_ip=192.168.78.1
 
 # export_one LOCAL [PORT_ATTRIBUTE=VALUE...]: as namespace 1 of subsystem one
 export_one()
@@ -55,10 +56,16 @@ connect_one()
 
 sizes()
 {
-	local length total=0
-
 	export_one "$dst" allow_p2pmem=1
 	connect_one
+	moved_by_peer_memory "$@"
+}
+
+# moved_by_peer_memory LENGTH...: so much at a time, both ways
+moved_by_peer_memory()
+{
+	local length total=0
+
 	count one 1
 	count_adapter rnic0
 	for length in "$@"; do
@@ -72,16 +79,22 @@ sizes()
 	check_bound 1 "$cmb_bdf"
 }
 
-# An adapter that registers 40 pages at a time. The entries of a buffer in peer
-# memory have up to 16: a list is cut by pages, not by entries.
+# The target's adapter registers 40 pages at a time. The entries of a buffer in peer
+# memory have up to 16: a list is cut by pages, not by entries. The host has an
+# adapter of its own, or it would send no more than that in a command.
 few_pages()
 {
-	local pages=/sys/module/p2pdma_rnic/parameters/mr_pages
+	local pages=/sys/module/p2pdma_rnic/parameters/mr_pages many
 
 	load_test_module p2pdma_rnic
-	defer eval "echo $(<"$pages") >$pages"
+	many=$(<"$pages")
+	defer eval "echo $many >$pages"
 	echo 40 >"$pages"
-	sizes "$@"
+	export_one "$dst" allow_p2pmem=1
+	echo "$many" >"$pages"
+	use_rnic rnic1 "$host_ip"
+	connect_one --host-traddr="$host_ip"
+	moved_by_peer_memory "$@"
 }
 
 # What the drive was given as addresses, says the emulator.
