@@ -64,8 +64,8 @@ way_is_shut()
 	redirects "$dst_port" && redirects "$cmb_port" && redirects "$rnic_port"
 }
 
-# dst is namespace 1 of subsystem one, by the memory of cmb; sets $disk
-under_load()
+# dst is namespace 1 of subsystem one, by the memory of cmb
+exported()
 {
 	all_redirect
 	use_rnic rnic0 "$ip"
@@ -74,6 +74,12 @@ under_load()
 	make_port 1 "$ip" allow_p2pmem=1
 	export_on 1 one
 	connect one "$ip"
+}
+
+# under_load: sets $disk
+under_load()
+{
+	exported
 	disk=$(host_disk one 1)
 	check_bound 1 "$cmb_bdf"
 	way_is_open || fail "there is a provider, and the way to it is shut"
@@ -171,13 +177,9 @@ _give_back_src()
 
 words_are_back()
 {
-	all_redirect
-	use_rnic rnic0 "$ip"
-	make_subsys one
-	make_namespace one 1 "$dst"
-	make_port 1 "$ip" allow_p2pmem=1
-	export_on 1 one
-	connect one "$ip"
+	local port
+
+	exported
 	exact one 1 "$dst" "$cmb_bdf"
 	way_is_open || fail "used, and the way is shut"
 	disconnect one
