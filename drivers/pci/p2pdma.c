@@ -675,9 +675,8 @@ void p2pdma_path_lost(void)
 }
 
 /*
- * Around a change that takes paths away. What is under way then has been
- * allocated before the change, while it goes on, or sees that one was lost.
- * Any context.
+ * Around a change that takes paths away. Whoever compares generations around a
+ * transfer that was under way then finds 0 or two that differ. Any context.
  */
 void p2pdma_path_goes(void)
 {

@@ -50,8 +50,8 @@ drives()
 	make_namespace "$1" 3 "$src"
 }
 
-# A subsystem for each port, with the same three drives.
-each_its_own()
+# subsystem_for_each_port: one on port 1, two on port 2, with the same three drives
+subsystem_for_each_port()
 {
 	ports
 	drives one
@@ -60,6 +60,11 @@ each_its_own()
 	export_on 2 two
 	connect one "$ip0"
 	connect two "$ip1"
+}
+
+each_its_own()
+{
+	subsystem_for_each_port
 	count_adapter rnic0
 	count_adapter rnic1
 
@@ -83,13 +88,7 @@ both_at_once()
 {
 	local nsid
 
-	ports
-	drives one
-	drives two
-	export_on 1 one
-	export_on 2 two
-	connect one "$ip0"
-	connect two "$ip1"
+	subsystem_for_each_port
 	# Each drive once: two hosts that write to one would find each other's data.
 	fio_on_all one 1 two 2 one 3
 	for nsid in 1 3; do
