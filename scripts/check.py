@@ -34,6 +34,8 @@ from topologies import TOPOLOGIES
 
 # A debug kernel under emulation is slow.
 _SLOWER = {"debug": 5}
+# Leaks are looked for when a machine is switched off.
+_CMDLINE = {"normal": "kmemleak=on"}
 _MEMORY_MIB = {"debug": 2048}
 _BOOT_TIMEOUT = 120
 _KUNIT_TIMEOUT = 600
@@ -276,7 +278,8 @@ def _config(job: Job, command: str, attempt: int) -> machine.Config:
         kernel=paths.kernel_image(job.kernel),
         payload=paths.kernel_dir(job.kernel) / "payload.squashfs",
         topology=TOPOLOGIES[job.needs.topology], command=command,
-        cmdline=job.needs.cmdline, cpu=job.needs.cpu, iommu=job.needs.iommu,
+        cmdline=f"{_CMDLINE.get(job.kernel, '')} {job.needs.cmdline}".strip(),
+        cpu=job.needs.cpu, iommu=job.needs.iommu,
         memory_mib=job.memory, smp=job.needs.smp, timeout=job.timeout,
         kunit=job.kunit, accel=os.environ.get("ACCEL", "tcg"),
         trace=tuple(job.needs.trace.split()), keep=bool(os.environ.get("KEEP")))

@@ -6,7 +6,8 @@
 #
 # series-check.sh commits: does every commit of the series build? For each,
 # the affected directories and every other user of the interface, with the
-# feature on and off.
+# feature on and off, each in a directory of its own so that a commit costs no
+# more than what it touches. From commit number FROM on, if that is set.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -49,15 +50,18 @@ check_versions() {
 }
 
 kmake() {
-	make -C "$work/linux" O="$work/out" CC="ccache gcc" -j"$(nproc)" "$@"
+	make -C "$work/linux" O="$work/out-$on" CC="ccache gcc" -j"$(nproc)" "$@"
 }
 
 # The virtual machine's configuration, plus those other users of the interface
 # that it does not have.
 configure() {
-	cat "$top"/scripts/config/{base,p2pdma}.config >"$work/all.config"
-	cat >>"$work/all.config" <<-END
-		CONFIG_PCI_P2PDMA=$1
+	local out=$work/out-$on
+
+	mkdir -p "$out"
+	cat "$top"/scripts/config/{base,p2pdma}.config >"$out/all.config"
+	cat >>"$out/all.config" <<-END
+		CONFIG_PCI_P2PDMA=$on
 		CONFIG_DRM=m
 		CONFIG_DRM_AMDGPU=m
 		CONFIG_HSA_AMD=y
@@ -67,7 +71,9 @@ configure() {
 		CONFIG_MEMORY_FAILURE=y
 		CONFIG_BACKLIGHT_CLASS_DEVICE=y
 	END
-	kmake KCONFIG_ALLCONFIG="$work/all.config" allnoconfig
+	kmake KCONFIG_ALLCONFIG="$out/all.config" KCONFIG_CONFIG="$out/.config.new" allnoconfig
+	# An unchanged .config keeps its date, so that nothing is built for it.
+	cmp -s "$out/.config.new" "$out/.config" || mv "$out/.config.new" "$out/.config"
 	kmake prepare
 }
 
@@ -88,7 +94,7 @@ build_commit() {
 	local on=$1
 	local -a others
 
-	configure "$on"
+	configure
 	mapfile -t others < <(other_users)
 	kmake drivers/pci/ drivers/nvme/ drivers/infiniband/core/ block/ kernel/dma/ mm/ lib/
 	((!${#others[@]})) || kmake -k "${others[@]}"
@@ -112,6 +118,7 @@ check_commits() {
 	total=$(git -C "$build/linux" rev-list --count refs/p2pdma/pristine..refs/p2pdma/assembled)
 	while read -r c; do
 		n=$((n + 1))
+		((n >= ${FROM:-1})) || continue
 		step "$n/$total $(git -C "$build/linux" show -s --format=%s "$c")"
 		git -C "$work/linux" checkout -q --detach "$c"
 		run_logged "commit-$n-off" build_commit n

@@ -7,11 +7,13 @@
 # Guards R1.2, N1 and N3: a registration that failed half-way left something
 # behind that the next attempt, or the unbind, ran into; and the error paths of
 # the copy, which must keep no memory. After each failure the case looks for
-# traces and repeats the attempt without a failure.
+# traces and repeats the attempt without a failure.  What an error path forgot
+# to free, kmemleak finds in the end.
 #
 # topology: switch
 # kernels: debug
 # timeout: 240
+# cmdline: kmemleak=on
 # tags: core failnth
 #
 # x86 warns when adding pages fails, whatever the reason, in its own code:
