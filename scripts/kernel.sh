@@ -20,6 +20,7 @@ fragments=("$top/scripts/config/base.config")
 src=$build/linux
 out=$build/kernel-$variant
 flags=()
+watched=
 # Lines of a first build's log, for its progress.
 lines=1900
 
@@ -29,6 +30,7 @@ normal)
 	;;
 debug)
 	fragments+=("$top/scripts/config/p2pdma.config" "$top/scripts/config/debug.config")
+	watched=yes
 	;;
 nop2pdma)
 	fragments+=("$top/scripts/config/nop2pdma.config")
@@ -87,6 +89,34 @@ inputs() {
 		cat "${fragments[@]}" "$0"
 		gcc --version
 	} | hash_of "$variant"
+}
+
+# KASAN looks at each access of the subsystem, of its users and of what they are
+# built on. In the rest of the kernel it costs most of a debug kernel's time, and
+# finds other people's faults. Freed memory is poisoned everywhere all the same.
+#
+# make knows files by their name without a directory. So a name is left out that
+# is also one of a file that runs where there is no KASAN, as far as these kernels
+# have such.
+watch_files() {
+	local -a dirs=(block drivers/{base,dma-buf,infiniband,iommu,nvme,pci,vfio} fs/configfs
+		fs/kernfs fs/sysfs kernel/dma mm/{gup,memremap,sparse,sparse-vmemmap}.c samples
+		lib/{genalloc,klist,kobject,percpu-refcount,scatterlist,xarray}.c)
+	local name
+
+	flags+=(KASAN_SANITIZE=n)
+	while read -r name; do
+		flags+=("KASAN_SANITIZE_$name.o=y")
+	done < <(comm -23 \
+		<(cd "$src" && find "${dirs[@]}" -name '*.c' | sed 's|.*/||; s|\.c$||' | sort -u) \
+		<(cd "$src" && {
+			find arch/x86/{boot,entry,platform,purgatory,realmode} kernel/entry \
+				mm/kasan -name '*.[cS]' |
+				sed 's|.*/||; s|\.[cS]$||'
+			git grep -hoE '^KASAN_SANITIZE_[a-z0-9_-]+' -- \
+				{arch/x86,drivers,kernel,lib,mm}/'*Makefile' ':!arch/x86/coco' |
+				sed 's|KASAN_SANITIZE_||'
+		} | sort -u))
 }
 
 # Does any Kconfig file of the tree define the symbol?
@@ -162,6 +192,7 @@ main() {
 	need_packages git gcc make flex bison bc libelf-dev libssl-dev libc6-dev ccache kmod \
 		cpio xz-utils zstd perl python3 rsync binutils
 	[[ $variant != stock ]] || stock_tree
+	[[ -z $watched ]] || watch_files
 	hash=$(inputs)
 	if [[ -f $out/arch/x86/boot/bzImage ]] && stamp_is "$out/.stamp" "$hash"; then
 		step "Kernel '$variant' is up to date"
