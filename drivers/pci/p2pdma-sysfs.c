@@ -6,12 +6,15 @@
  * process maps to get memory of its own for direct and passthrough I/O.
  * The files are created when everything else of the provider is there, and
  * removed before anything of it goes. Removal waits for readers, and kernfs
- * takes the mappings back: later accesses get SIGBUS.
+ * takes the mappings back, but for those that are just being made, which
+ * p2pdma_sysfs_take_back() is for: later accesses get SIGBUS.
  */
 #include <linux/io.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/slab.h>
 #include <linux/sysfs.h>
 #include "p2pdma.h"
 
@@ -100,11 +103,120 @@ static int p2pdma_map_page(struct pci_dev *pdev, struct vm_area_struct *vma,
 	return 0;
 }
 
+/*
+ * The pages are there before the mapping is where kernfs looks for it: mmap()
+ * links it only after the call below. A process that loses the CPU just then
+ * would keep its pages from a provider that goes. So the end of a provider has
+ * a look of its own at all processes whose mmap() may not be over; it is, once
+ * their mmap_lock can be had.
+ */
+struct p2pdma_mapper {
+	struct list_head node;
+	struct mm_struct *mm;
+};
+
+static void p2pdma_mapper_free(struct p2pdma_mapper *mapper)
+{
+	list_del(&mapper->node);
+	mmdrop(mapper->mm);
+	kfree(mapper);
+}
+
+/* The caller holds the mmap_lock, for writing */
+static int p2pdma_mapper_add(struct pci_p2pdma *provider, struct mm_struct *mm)
+{
+	struct p2pdma_mapper *mapper, *next, *new;
+
+	new = kmalloc(sizeof(*new), GFP_KERNEL);
+	if (!new)
+		return -ENOMEM;
+	guard(mutex)(&provider->mapper_lock);
+	list_for_each_entry_safe(mapper, next, &provider->mappers, node) {
+		if (mapper->mm == mm) {
+			kfree(new);
+			return 0;
+		}
+		if (mmap_read_trylock(mapper->mm)) {
+			mmap_read_unlock(mapper->mm);
+			p2pdma_mapper_free(mapper);
+		}
+	}
+	new->mm = mm;
+	mmgrab(mm);
+	list_add(&new->node, &provider->mappers);
+	return 0;
+}
+
+/* Return: whether its mmap() is over; there will be no other */
+static bool p2pdma_mapper_unmap(struct pci_p2pdma *provider,
+				struct mm_struct *mm)
+{
+	struct vm_area_struct *vma;
+
+	if (!mmap_read_trylock(mm))
+		return false;
+	VMA_ITERATOR(vmi, mm, 0);
+	for_each_vma(vmi, vma) {
+		if (vma->vm_private_data == provider)
+			zap_page_range_single(vma, vma->vm_start,
+					      vma->vm_end - vma->vm_start, NULL);
+	}
+	mmap_read_unlock(mm);
+	return true;
+}
+
+/**
+ * p2pdma_sysfs_take_back - take away what kernfs could not see yet
+ * @provider: its files are removed, so that nobody comes in any more
+ *
+ * Does not wait for processes: one that holds its mmap_lock may itself wait for
+ * the device that goes.
+ *
+ * Context: process context, without p2pdma_register_lock.
+ * Return: false if it has to be called again.
+ */
+bool p2pdma_sysfs_take_back(struct pci_p2pdma *provider)
+{
+	struct p2pdma_mapper *mapper, *next;
+	LIST_HEAD(mappers);
+
+	/* Not with the lock held, which is inside of the mmap_lock */
+	scoped_guard(mutex, &provider->mapper_lock)
+		list_splice_init(&provider->mappers, &mappers);
+	list_for_each_entry_safe(mapper, next, &mappers, node) {
+		bool over = true;
+
+		/* With no user left, all of its mappings are going anyway */
+		if (mmget_not_zero(mapper->mm)) {
+			over = p2pdma_mapper_unmap(provider, mapper->mm);
+			mmput(mapper->mm);
+		}
+		if (over)
+			p2pdma_mapper_free(mapper);
+	}
+	if (list_empty(&mappers))
+		return true;
+	scoped_guard(mutex, &provider->mapper_lock)
+		list_splice(&mappers, &provider->mappers);
+	return false;
+}
+
+/* When all memory is back and nobody can ask for more */
+void p2pdma_sysfs_forget(struct pci_p2pdma *provider)
+{
+	struct p2pdma_mapper *mapper, *next;
+
+	list_for_each_entry_safe(mapper, next, &provider->mappers, node)
+		p2pdma_mapper_free(mapper);
+}
+
 static int p2pdma_allocate_mmap(struct file *file, struct kobject *kobj,
 				struct bin_attribute *attr,
 				struct vm_area_struct *vma)
 {
 	struct pci_dev *pdev = to_pci_dev(kobj_to_dev(kobj));
+	/* Which outlives its files */
+	struct pci_p2pdma *provider = rcu_dereference_protected(pdev->p2pdma, 1);
 	unsigned long at;
 	int ret;
 
@@ -121,10 +233,14 @@ static int p2pdma_allocate_mmap(struct file *file, struct kobject *kobj,
 	/* Unpublished memory is its driver's own */
 	if (!p2pdma_published(pdev))
 		return -ENODEV;
+	ret = p2pdma_mapper_add(provider, vma->vm_mm);
+	if (ret)
+		return ret;
 
 	vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP);
 	vma->vm_page_prot = pgprot_noncached(vma->vm_page_prot);
 	vma->vm_ops = &p2pdma_vm_ops;
+	vma->vm_private_data = provider;
 	for (at = vma->vm_start; at < vma->vm_end; at += PAGE_SIZE) {
 		/* On failure the caller unmaps, and so frees, what is there */
 		if (fatal_signal_pending(current))

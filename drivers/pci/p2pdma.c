@@ -47,6 +47,8 @@
 /* Default segment limit of a PCI device, see pci_setup_device() */
 #define P2PDMA_SGL_ENTRY_MAX	SZ_64K
 #define P2PDMA_DRAIN_REPORT	(10 * HZ)
+/* Between looks at a process that is about to map memory */
+#define P2PDMA_MAPPER_MS	20
 
 /* Raised while any region has struct pages */
 DEFINE_STATIC_KEY_FALSE(pci_p2pdma_key);
@@ -572,9 +574,22 @@ static void p2pdma_report_holders(struct p2pdma_region *region,
 		 seq_buf_str(&s));
 }
 
+/* How long to wait: until @then, or until a process has to be looked at again */
+static unsigned long p2pdma_drain_patience(struct pci_p2pdma *provider,
+					   unsigned long then)
+{
+	unsigned long now = jiffies;
+	unsigned long left = time_after(then, now) ? then - now : 1;
+
+	if (p2pdma_sysfs_take_back(provider))
+		return left;
+	return min(left, msecs_to_jiffies(P2PDMA_MAPPER_MS));
+}
+
 /* Call with drain_lock held */
 static void p2pdma_drain(struct pci_p2pdma *provider)
 {
+	unsigned long then = jiffies + P2PDMA_DRAIN_REPORT;
 	struct p2pdma_region *region, *other;
 	unsigned int seconds = 0;
 
@@ -592,7 +607,10 @@ static void p2pdma_drain(struct pci_p2pdma *provider)
 				lockdep_is_held(&provider->drain_lock)) {
 		percpu_ref_kill(&region->ref);
 		while (!wait_for_completion_timeout(&region->idle,
-						    P2PDMA_DRAIN_REPORT)) {
+						    p2pdma_drain_patience(provider, then))) {
+			if (time_before(jiffies, then))
+				continue;
+			then += P2PDMA_DRAIN_REPORT;
 			seconds += P2PDMA_DRAIN_REPORT / HZ;
 			list_for_each_entry_rcu(other, &provider->regions, node,
 						lockdep_is_held(&provider->drain_lock))
@@ -757,6 +775,8 @@ static void p2pdma_provider_free(struct pci_p2pdma *provider)
 		p2pdma_region_free(region);
 	if (provider->pool)
 		gen_pool_destroy(provider->pool);
+	p2pdma_sysfs_forget(provider);
+	mutex_destroy(&provider->mapper_lock);
 	mutex_destroy(&provider->drain_lock);
 	kfree(provider);
 }
@@ -796,6 +816,8 @@ static struct pci_p2pdma *p2pdma_provider_new(struct pci_dev *pdev)
 	INIT_LIST_HEAD(&provider->node);
 	INIT_LIST_HEAD(&provider->lists);
 	mutex_init(&provider->drain_lock);
+	mutex_init(&provider->mapper_lock);
+	INIT_LIST_HEAD(&provider->mappers);
 
 	provider->pool = gen_pool_create(PAGE_SHIFT, dev_to_node(&pdev->dev));
 	if (!provider->pool) {

@@ -37,6 +37,8 @@ struct gen_pool;
  * @drain_lock: serialises drain, resume and the end
  * @drained: every region is empty, or will be, and stays so, sysfs files are
  *	gone; written under @drain_lock and p2pdma_register_lock
+ * @mapper_lock: for @mappers; nests in the mmap_lock of any process
+ * @mappers: list of processes that may be about to map some of it
  */
 struct pci_p2pdma {
 	struct pci_dev *pdev;
@@ -52,6 +54,8 @@ struct pci_p2pdma {
 	struct list_head lists;
 	struct mutex drain_lock;	/* drain, resume, the end */
 	bool drained;
+	struct mutex mapper_lock;	/* mappers */
+	struct list_head mappers;
 };
 
 /**
@@ -208,5 +212,7 @@ enum p2pdma_acs_policy p2pdma_acs_set_policy(enum p2pdma_acs_policy policy);
 /* p2pdma-sysfs.c */
 int p2pdma_sysfs_add(struct pci_dev *pdev);
 void p2pdma_sysfs_remove(struct pci_dev *pdev);
+bool p2pdma_sysfs_take_back(struct pci_p2pdma *provider);
+void p2pdma_sysfs_forget(struct pci_p2pdma *provider);
 
 #endif /* _DRIVERS_PCI_P2PDMA_H */

@@ -195,6 +195,28 @@ unbound()
 	check_all_back
 }
 
+# A process that has its pages already, and whose mapping is not yet where kernfs
+# finds it, has no CPU while the driver is unbound.
+unbound_in_mmap()
+{
+	local i said hit=0 limit=/proc/sys/kernel/sched_rt_runtime_us
+
+	(($(nproc) > 1)) || skip "one CPU"
+	[ -e /proc/self/stack ] || skip "no CONFIG_STACKTRACE"
+	defer rebind "$mem_bdf" p2pdma_provider
+	defer eval "echo $(<$limit) >$limit"
+	echo -1 >"$limit"
+	for ((i = 0; i < 3; i++)); do
+		said=$("$mapper" stall "$PCI/$mem_bdf" "$mem_bdf" $((20 * slowness))) ||
+			fail "$i: unbinding"
+		note "$i: $said"
+		[[ $said != hit* ]] || hit=$((hit + 1))
+		[ -e "$PCI/$mem_bdf/driver" ] || bind "$mem_bdf" p2pdma_provider
+		check_all_back
+	done
+	((hit)) || skip "the right moment was not found"
+}
+
 # A drive writes into the mapping all the time.
 unbound_during_io()
 {
@@ -280,6 +302,7 @@ add "R5.3: a hole in the mapping is given back, the rest is not" partial_unmap
 add "R5.3: a process is killed" killed
 add "R5.3: exhausted; a failed mapping keeps nothing" exhausted
 add "R5.3 R1.7 N1: removal takes mappings back; the process gets SIGBUS" unbound
+add "R5.3 R1.7 N1: removal while a process is in mmap()" unbound_in_mmap
 add "R5.3 R1.7 N2: removal while a drive writes into a mapping" unbound_during_io
 add "R1.7: quiesce gives no new mappings and keeps the old ones" quiesced
 add "R5.3: a mapping is written after it was read-only" protected

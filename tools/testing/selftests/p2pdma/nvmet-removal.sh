@@ -234,7 +234,9 @@ adapter_gone()
 	use_mem
 	use_rnic rnic0 "$ip0"
 	export_one "$dst"
-	connect_under_load
+	# A host that is about to connect again just then does not learn that the
+	# adapter is gone, and tries for this long.
+	connect_under_load --ctrl-loss-tmo=2
 	bdf=$(rnic_bdf_of rnic0)
 	unbind_drive rnic0 "$bdf"
 	abandon_load

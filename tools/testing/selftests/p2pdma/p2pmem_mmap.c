@@ -4,8 +4,10 @@
  * .../p2pmem/allocate, and for "scribble" and "sqes" the resource file of a
  * BAR. Prints what went wrong to stderr; exit status 0 only if nothing did.
  */
+#define _GNU_SOURCE	/* SCHED_IDLE, CPU sets */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -16,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static long page_size;
@@ -41,6 +44,10 @@ static void usage(void)
 	      "p2pmem_mmap busy FILE SIZE SRC\n"
 	      "	print \"ready\", read SRC with O_DIRECT into the memory until\n"
 	      "	that fails or stdin ends, print the number of reads\n"
+	      "p2pmem_mmap stall DEVICE BDF SECONDS\n"
+	      "	unbind the device while a process has no CPU in mmap(); print\n"
+	      "	\"hit\", or \"missed\" if that moment was not found in SECONDS;\n"
+	      "	fail if unbinding takes longer\n"
 	      "p2pmem_mmap scribble FILE BYTE\n"
 	      "	fill the whole BAR, whoever uses it\n"
 	      "p2pmem_mmap sqes FILE NSID\n"
@@ -319,6 +326,181 @@ static int cmd_busy(int argc, char **argv)
 	return 0;
 }
 
+static void run_on(int cpu, int policy, int priority)
+{
+	struct sched_param param = { .sched_priority = priority };
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set) ||
+	    sched_setscheduler(0, policy, &param))
+		die("scheduling");
+}
+
+static double seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec + now.tv_nsec / 1e9;
+}
+
+static pid_t fork_or_die(void)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		die("fork");
+	return pid;
+}
+
+struct stall {
+	int hold;	/* what the hog is to do, and what it does */
+	int holding;
+	int mapper;	/* whether it goes on mapping and unmapping */
+};
+
+static int load(int *word)
+{
+	return __atomic_load_n(word, __ATOMIC_SEQ_CST);
+}
+
+static void store(int *word, int value)
+{
+	__atomic_store_n(word, value, __ATOMIC_SEQ_CST);
+}
+
+/* Keeps what it mapped last, when it is told to stop. */
+static void map_and_unmap(struct stall *stall, const char *file)
+{
+	int fd = open_or_die(file, O_RDWR);
+
+	run_on(0, SCHED_IDLE, 0);
+	for (;;) {
+		void *mem = mmap(NULL, page_size, PROT_READ | PROT_WRITE,
+				 MAP_SHARED, fd, 0);
+
+		while (mem == MAP_FAILED || !load(&stall->mapper))
+			pause();
+		unmap(mem, page_size);
+	}
+}
+
+/* The CPU is its own while it is told so. */
+static void hog(struct stall *stall)
+{
+	run_on(0, SCHED_FIFO, 1);
+	for (;;) {
+		while (load(&stall->hold))
+			store(&stall->holding, 1);
+		store(&stall->holding, 0);
+		usleep(500);
+	}
+}
+
+static void hold_cpu(struct stall *stall, int hold)
+{
+	store(&stall->hold, hold);
+	while (load(&stall->holding) != hold)
+		usleep(50);
+}
+
+/* What the file has, up to @size - 1 bytes */
+static const char *contents(const char *file, char *buffer, size_t size)
+{
+	int fd = open_or_die(file, O_RDONLY);
+	ssize_t len = read(fd, buffer, size - 1);
+
+	if (len < 0)
+		die(file);
+	buffer[len] = '\0';
+	close(fd);
+	return buffer;
+}
+
+/*
+ * Its memory is there, and the call of the driver is over, but not that of
+ * mmap().  Call while it has no CPU.
+ */
+static bool between(pid_t mapper, const char *available, unsigned long whole)
+{
+	char stack[64], text[4096];
+
+	snprintf(stack, sizeof(stack), "/proc/%d/stack", mapper);
+	contents(stack, text, sizeof(text));
+	return strstr(text, "mmap_region") && !strstr(text, "kernfs_fop_mmap") &&
+	       strtoul(contents(available, text, sizeof(text)), NULL, 0) < whole;
+}
+
+static int cmd_stall(int argc, char **argv)
+{
+	struct stall *stall = mmap(NULL, sizeof(*stall), PROT_READ | PROT_WRITE,
+				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t mapper, hogger, unbinder;
+	char available[256], text[64];
+	unsigned long whole, i;
+	double begin, end;
+	int status;
+
+	if (stall == MAP_FAILED)
+		die("mmap");
+	snprintf(available, sizeof(available), "%s/p2pmem/available", argv[0]);
+	whole = strtoul(contents(available, text, sizeof(text)), NULL, 0);
+	snprintf(available, sizeof(available), "%s/p2pmem/allocate", argv[0]);
+	run_on(1, SCHED_OTHER, 0);
+	stall->mapper = 1;
+	mapper = fork_or_die();
+	if (!mapper)
+		map_and_unmap(stall, available);
+	hogger = fork_or_die();
+	if (!hogger)
+		hog(stall);
+
+	snprintf(available, sizeof(available), "%s/p2pmem/available", argv[0]);
+	begin = seconds();
+	end = begin + number(argv[2]);
+	for (i = 1; ; i++) {
+		usleep(1000 + i % 100 * 10);
+		hold_cpu(stall, 1);
+		if (between(mapper, available, whole))
+			break;
+		hold_cpu(stall, 0);
+		if (seconds() >= end) {
+			kill(mapper, SIGKILL);
+			kill(hogger, SIGKILL);
+			printf("missed in %lu tries\n", i);
+			return 0;
+		}
+	}
+
+	/* For as long as the drain has to begin */
+	store(&stall->mapper, 0);
+	snprintf(available, sizeof(available), "%s/driver/unbind", argv[0]);
+	unbinder = fork_or_die();
+	if (!unbinder) {
+		int fd = open_or_die(available, O_WRONLY);
+
+		if (write(fd, argv[1], strlen(argv[1])) < 0)
+			die(available);
+		_exit(0);
+	}
+	usleep(500 * 1000);
+	hold_cpu(stall, 0);
+	end = seconds() + number(argv[2]);
+	while (!waitpid(unbinder, &status, WNOHANG) && seconds() < end)
+		usleep(10 * 1000);
+	/* Whatever waits for the mapping can go on now. */
+	kill(mapper, SIGKILL);
+	kill(hogger, SIGKILL);
+	if (seconds() >= end)
+		wrong("a mapping that was being made was not taken back");
+	if (status)
+		wrong("unbinding failed");
+	printf("hit after %lu tries\n", i);
+	return 0;
+}
+
 static int cmd_scribble(int argc, char **argv)
 {
 	struct stat st;
@@ -371,6 +553,7 @@ static const struct {
 	{ "hole", cmd_hole, 2, 2 },
 	{ "hold", cmd_hold, 2, 2 },
 	{ "busy", cmd_busy, 3, 3 },
+	{ "stall", cmd_stall, 3, 3 },
 	{ "scribble", cmd_scribble, 2, 2 },
 	{ "sqes", cmd_sqes, 2, 2 },
 };
