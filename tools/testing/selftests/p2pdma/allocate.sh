@@ -204,7 +204,7 @@ unbound_in_mmap()
 	(($(nproc) > 1)) || skip "one CPU"
 	[ -e /proc/self/stack ] || skip "no CONFIG_STACKTRACE"
 	defer rebind "$mem_bdf" p2pdma_provider
-	defer eval "echo $(<$limit) >$limit"
+	defer eval "echo $(<"$limit") >$limit"
 	echo -1 >"$limit"
 	for ((i = 0; i < 3; i++)); do
 		said=$("$mapper" stall "$PCI/$mem_bdf" "$mem_bdf" $((20 * slowness))) ||

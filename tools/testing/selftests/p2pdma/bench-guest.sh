@@ -77,14 +77,14 @@ use_rnic rnic0 "$IP"
 rnic_mode rnic0 cpu
 make_port 1 "$IP"
 # The stock implementation takes a provider for each namespace.
-with='p2pmem=1' without='p2pmem=0'
+declare -A option=([without]=p2pmem=0 [with]=p2pmem=1)
 if [ -e "$NVMET/ports/1/allow_p2pmem" ]; then
 	port_attribute 1 allow_p2pmem 1
-	with='p2pmem=auto'
+	option[with]=p2pmem=auto
 fi
 for way in without with; do
 	make_subsys "$way"
-	make_namespace "$way" 1 "$dst" "${!way}"
+	make_namespace "$way" 1 "$dst" "${option[$way]}"
 done
 for way in without with; do
 	export_on 1 "$way"
