@@ -9,6 +9,8 @@
  * takes the mappings back, but for those that are just being made, which
  * p2pdma_sysfs_take_back() is for: later accesses get SIGBUS.
  */
+#include <linux/file.h>
+#include <linux/fs.h>
 #include <linux/io.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
@@ -106,24 +108,36 @@ static int p2pdma_map_page(struct pci_dev *pdev, struct vm_area_struct *vma,
 /*
  * The pages are there before the mapping is where kernfs looks for it: mmap()
  * links it only after the call below. A process that loses the CPU just then
- * would keep its pages from a provider that goes. So the end of a provider has
- * a look of its own at all processes whose mmap() may not be over; it is, once
- * their mmap_lock can be had.
+ * would keep its pages from a provider that goes. So the end of a provider looks
+ * once more, at each file whose last mmap() may not have been over: it is once
+ * the process's mmap_lock can be had.
  */
 struct p2pdma_mapper {
 	struct list_head node;
 	struct mm_struct *mm;
+	struct file *file;
 };
 
 static void p2pdma_mapper_free(struct p2pdma_mapper *mapper)
 {
 	list_del(&mapper->node);
 	mmdrop(mapper->mm);
+	fput(mapper->file);
 	kfree(mapper);
 }
 
+/* There will be no other before somebody holds the file active again */
+static bool p2pdma_mmap_is_over(struct p2pdma_mapper *mapper)
+{
+	if (!mmap_read_trylock(mapper->mm))
+		return false;
+	mmap_read_unlock(mapper->mm);
+	return true;
+}
+
 /* The caller holds the mmap_lock, for writing */
-static int p2pdma_mapper_add(struct pci_p2pdma *provider, struct mm_struct *mm)
+static int p2pdma_mapper_add(struct pci_p2pdma *provider, struct mm_struct *mm,
+			     struct file *file)
 {
 	struct p2pdma_mapper *mapper, *next, *new;
 
@@ -132,37 +146,15 @@ static int p2pdma_mapper_add(struct pci_p2pdma *provider, struct mm_struct *mm)
 		return -ENOMEM;
 	guard(mutex)(&provider->mapper_lock);
 	list_for_each_entry_safe(mapper, next, &provider->mappers, node) {
-		if (mapper->mm == mm) {
-			kfree(new);
-			return 0;
-		}
-		if (mmap_read_trylock(mapper->mm)) {
-			mmap_read_unlock(mapper->mm);
+		/* The process's own previous one is over, too */
+		if (mapper->mm == mm || p2pdma_mmap_is_over(mapper))
 			p2pdma_mapper_free(mapper);
-		}
 	}
 	new->mm = mm;
 	mmgrab(mm);
+	new->file = get_file(file);
 	list_add(&new->node, &provider->mappers);
 	return 0;
-}
-
-/* Return: whether its mmap() is over; there will be no other */
-static bool p2pdma_mapper_unmap(struct pci_p2pdma *provider,
-				struct mm_struct *mm)
-{
-	struct vm_area_struct *vma;
-
-	if (!mmap_read_trylock(mm))
-		return false;
-	VMA_ITERATOR(vmi, mm, 0);
-	for_each_vma(vmi, vma) {
-		if (vma->vm_private_data == provider)
-			zap_page_range_single(vma, vma->vm_start,
-					      vma->vm_end - vma->vm_start, NULL);
-	}
-	mmap_read_unlock(mm);
-	return true;
 }
 
 /**
@@ -172,33 +164,23 @@ static bool p2pdma_mapper_unmap(struct pci_p2pdma *provider,
  * Does not wait for processes: one that holds its mmap_lock may itself wait for
  * the device that goes.
  *
- * Context: process context, without p2pdma_register_lock.
+ * Context: process context.
  * Return: false if it has to be called again.
  */
 bool p2pdma_sysfs_take_back(struct pci_p2pdma *provider)
 {
 	struct p2pdma_mapper *mapper, *next;
-	LIST_HEAD(mappers);
 
-	/* Not with the lock held, which is inside of the mmap_lock */
-	scoped_guard(mutex, &provider->mapper_lock)
-		list_splice_init(&provider->mappers, &mappers);
-	list_for_each_entry_safe(mapper, next, &mappers, node) {
-		bool over = true;
-
-		/* With no user left, all of its mappings are going anyway */
-		if (mmget_not_zero(mapper->mm)) {
-			over = p2pdma_mapper_unmap(provider, mapper->mm);
-			mmput(mapper->mm);
-		}
-		if (over)
-			p2pdma_mapper_free(mapper);
+	guard(mutex)(&provider->mapper_lock);
+	list_for_each_entry_safe(mapper, next, &provider->mappers, node) {
+		if (!p2pdma_mmap_is_over(mapper))
+			continue;
+		/* As kernfs does; of children that were forked since, too */
+		unmap_mapping_range(file_inode(mapper->file)->i_mapping, 0, 0,
+				    1);
+		p2pdma_mapper_free(mapper);
 	}
-	if (list_empty(&mappers))
-		return true;
-	scoped_guard(mutex, &provider->mapper_lock)
-		list_splice(&mappers, &provider->mappers);
-	return false;
+	return list_empty(&provider->mappers);
 }
 
 /* When all memory is back and nobody can ask for more */
@@ -233,14 +215,13 @@ static int p2pdma_allocate_mmap(struct file *file, struct kobject *kobj,
 	/* Unpublished memory is its driver's own */
 	if (!p2pdma_published(pdev))
 		return -ENODEV;
-	ret = p2pdma_mapper_add(provider, vma->vm_mm);
+	ret = p2pdma_mapper_add(provider, vma->vm_mm, file);
 	if (ret)
 		return ret;
 
 	vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP);
 	vma->vm_page_prot = pgprot_noncached(vma->vm_page_prot);
 	vma->vm_ops = &p2pdma_vm_ops;
-	vma->vm_private_data = provider;
 	for (at = vma->vm_start; at < vma->vm_end; at += PAGE_SIZE) {
 		/* On failure the caller unmaps, and so frees, what is there */
 		if (fatal_signal_pending(current))

@@ -28,7 +28,8 @@
  *
  * Locks: p2pdma_register_lock, then p2pdma_bind_lock (p2pdma-clients.c).
  * pci_p2pdma.drain_lock is outside of both. None is held while orchestrators
- * are called.
+ * are called. pci_p2pdma.mapper_lock is inside of drain_lock and of any
+ * process's mmap_lock.
  */
 #define pr_fmt(fmt) "p2pdma: " fmt
 #define dev_fmt(fmt) "p2pdma: " fmt
@@ -610,8 +611,10 @@ static void p2pdma_drain(struct pci_p2pdma *provider)
 						    p2pdma_drain_patience(provider, then))) {
 			if (time_before(jiffies, then))
 				continue;
-			then += P2PDMA_DRAIN_REPORT;
-			seconds += P2PDMA_DRAIN_REPORT / HZ;
+			do {
+				then += P2PDMA_DRAIN_REPORT;
+				seconds += P2PDMA_DRAIN_REPORT / HZ;
+			} while (!time_before(jiffies, then));
 			list_for_each_entry_rcu(other, &provider->regions, node,
 						lockdep_is_held(&provider->drain_lock))
 				p2pdma_report_holders(other, seconds);

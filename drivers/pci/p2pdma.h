@@ -38,7 +38,8 @@ struct gen_pool;
  * @drained: every region is empty, or will be, and stays so, sysfs files are
  *	gone; written under @drain_lock and p2pdma_register_lock
  * @mapper_lock: for @mappers; nests in the mmap_lock of any process
- * @mappers: list of processes that may be about to map some of it
+ * @mappers: list of processes that may be about to map some of it. Of those that
+ *	did, the last one stays in it, with the file that it mapped
  */
 struct pci_p2pdma {
 	struct pci_dev *pdev;

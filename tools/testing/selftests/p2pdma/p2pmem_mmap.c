@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -346,12 +347,17 @@ static double seconds(void)
 	return now.tv_sec + now.tv_nsec / 1e9;
 }
 
-static pid_t fork_or_die(void)
+/* A child that goes when its parent does, and keeps no pipe open */
+static pid_t helper(void)
 {
 	pid_t pid = fork();
 
 	if (pid < 0)
 		die("fork");
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(STDOUT_FILENO);
+	}
 	return pid;
 }
 
@@ -371,7 +377,7 @@ static void store(int *word, int value)
 	__atomic_store_n(word, value, __ATOMIC_SEQ_CST);
 }
 
-/* Keeps what it mapped last, when it is told to stop. */
+/* Keeps what it mapped last, when it is told to stop, and so does a child. */
 static void map_and_unmap(struct stall *stall, const char *file)
 {
 	int fd = open_or_die(file, O_RDWR);
@@ -381,8 +387,11 @@ static void map_and_unmap(struct stall *stall, const char *file)
 		void *mem = mmap(NULL, page_size, PROT_READ | PROT_WRITE,
 				 MAP_SHARED, fd, 0);
 
-		while (mem == MAP_FAILED || !load(&stall->mapper))
-			pause();
+		if (mem == MAP_FAILED || !load(&stall->mapper)) {
+			helper();
+			for (;;)
+				pause();
+		}
 		unmap(mem, page_size);
 	}
 }
@@ -437,67 +446,74 @@ static int cmd_stall(int argc, char **argv)
 {
 	struct stall *stall = mmap(NULL, sizeof(*stall), PROT_READ | PROT_WRITE,
 				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	pid_t mapper, hogger, unbinder;
-	char available[256], text[64];
+	char dir[256], available[512], allocate[512], text[64];
+	double end = seconds() + number(argv[2]);
+	pid_t mapper, hogger, unbinder, done;
 	unsigned long whole, i;
-	double begin, end;
+	bool hit;
 	int status;
 
 	if (stall == MAP_FAILED)
 		die("mmap");
-	snprintf(available, sizeof(available), "%s/p2pmem/available", argv[0]);
+	snprintf(dir, sizeof(dir), "%s/p2pmem", argv[0]);
+	snprintf(available, sizeof(available), "%s/available", dir);
+	snprintf(allocate, sizeof(allocate), "%s/allocate", dir);
 	whole = strtoul(contents(available, text, sizeof(text)), NULL, 0);
-	snprintf(available, sizeof(available), "%s/p2pmem/allocate", argv[0]);
+	/* Helpers end with this process. */
+	alarm(3 * number(argv[2]));
 	run_on(1, SCHED_OTHER, 0);
 	stall->mapper = 1;
-	mapper = fork_or_die();
+	mapper = helper();
 	if (!mapper)
-		map_and_unmap(stall, available);
-	hogger = fork_or_die();
+		map_and_unmap(stall, allocate);
+	hogger = helper();
 	if (!hogger)
 		hog(stall);
 
-	snprintf(available, sizeof(available), "%s/p2pmem/available", argv[0]);
-	begin = seconds();
-	end = begin + number(argv[2]);
 	for (i = 1; ; i++) {
 		usleep(1000 + i % 100 * 10);
 		hold_cpu(stall, 1);
 		if (between(mapper, available, whole))
 			break;
 		hold_cpu(stall, 0);
+		if (waitpid(-1, NULL, WNOHANG) > 0)
+			wrong("a helper ended");
 		if (seconds() >= end) {
-			kill(mapper, SIGKILL);
-			kill(hogger, SIGKILL);
 			printf("missed in %lu tries\n", i);
 			return 0;
 		}
 	}
 
-	/* For as long as the drain has to begin */
 	store(&stall->mapper, 0);
-	snprintf(available, sizeof(available), "%s/driver/unbind", argv[0]);
-	unbinder = fork_or_die();
+	unbinder = helper();
 	if (!unbinder) {
-		int fd = open_or_die(available, O_WRONLY);
+		int fd;
 
+		snprintf(allocate, sizeof(allocate), "%s/driver/unbind", argv[0]);
+		fd = open_or_die(allocate, O_WRONLY);
 		if (write(fd, argv[1], strlen(argv[1])) < 0)
-			die(available);
+			die(allocate);
 		_exit(0);
 	}
-	usleep(500 * 1000);
-	hold_cpu(stall, 0);
-	end = seconds() + number(argv[2]);
-	while (!waitpid(unbinder, &status, WNOHANG) && seconds() < end)
+	/*
+	 * The files go, and kernfs takes back what it sees. If the unbinding
+	 * goes on after that, it waits for what it does not see. No longer
+	 * than this: the scheduler lets nobody starve for a second.
+	 */
+	for (i = 0; i < 600 && !access(dir, F_OK); i += 10)
 		usleep(10 * 1000);
-	/* Whatever waits for the mapping can go on now. */
-	kill(mapper, SIGKILL);
-	kill(hogger, SIGKILL);
-	if (seconds() >= end)
-		wrong("a mapping that was being made was not taken back");
+	usleep(100 * 1000);
+	done = waitpid(unbinder, &status, WNOHANG);
+	hit = !done && access(dir, F_OK);
+	hold_cpu(stall, 0);
+	for (end = seconds() + number(argv[2]); !done; usleep(10 * 1000)) {
+		if (seconds() >= end)
+			wrong("a mapping that was being made was not taken back");
+		done = waitpid(unbinder, &status, WNOHANG);
+	}
 	if (status)
 		wrong("unbinding failed");
-	printf("hit after %lu tries\n", i);
+	puts(hit ? "hit" : "missed");
 	return 0;
 }
 
