@@ -38,12 +38,6 @@ coverage: tree	## which lines and branches the tests reach, as a table
 	@KERNELS=gcov scripts/check.sh $(T)
 	@scripts/coverage.py
 
-bench: tree	## what the same jobs cost on our kernel and the stock one, as a table
-	@scripts/kernel.sh normal
-	@scripts/kernel.sh stock
-	@scripts/guest.sh
-	@scripts/bench.sh
-
 shell: kernel guest	## an interactive guest in the demo's topology
 	@scripts/vm.py --topology switch --shell
 
@@ -83,7 +77,7 @@ clean:		## remove what was built; keep the tree, the guest and the compiler's ca
 distclean:	## remove build/, unless build/linux has edits
 	@scripts/clean.sh all
 
-.PHONY: help demo check coverage bench shell tree kernel stock guest lint refresh series \
+.PHONY: help demo check coverage shell tree kernel stock guest lint refresh series \
 	check-series check-commits deb clean distclean
 # The scripts run in parallel inside; their order matters outside.
 .NOTPARALLEL:

@@ -25,7 +25,7 @@ _SCRIPTS = {"guest-init": "usr/lib/p2pdma/guest-init",
 
 
 # Kernels without the interface that the test modules use.
-_ADAPTER_ONLY = ("stock",)
+_NO_TEST_MODULES = ("stock",)
 
 
 class PayloadError(Exception):
@@ -82,8 +82,8 @@ def install_kselftests(variant: str) -> Optional[Path]:
         last = paths.BUILD / ".kselftest.variant"
         make = ["make", "-C", str(selftests), "TARGETS=p2pdma",
                 f"O={kernel}", f"KDIR={kernel}"]
-        if variant in _ADAPTER_ONLY:
-            make.append("P2PDMA_ADAPTER_ONLY=1")
+        if variant in _NO_TEST_MODULES:
+            make.append("TEST_GEN_MODS_DIR=")
         if last.exists() and last.read_text() != variant:
             _run([*make, "clean"], log)
         last.write_text(variant)
