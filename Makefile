@@ -24,10 +24,6 @@ check: tree	## all from nothing, then all tests; T=name for some; COVERAGE=1: se
 ifneq ($(COVERAGE),)
 check: coverage
 else
-	@scripts/kernel.sh normal
-	@scripts/kernel.sh debug
-	@scripts/kernel.sh nop2pdma
-	@scripts/guest.sh
 	@scripts/check.sh $(T)
 endif
 
@@ -53,7 +49,7 @@ stock: tree	## build the untouched kernel, for comparison
 guest:		## build the guest's user space
 	@scripts/guest.sh
 
-lint: tree	## checkpatch --strict, sparse, W=1, kernel-doc, shellcheck, spelling
+lint: kernel	## checkpatch --strict, sparse, W=1, kernel-doc, shellcheck, spelling
 	@scripts/lint.sh
 
 refresh:	## write the commits of build/linux back to patches/ and files

@@ -7,7 +7,8 @@ tools/testing/selftests/p2pdma run in the guest through kselftest's own runner;
 what machine each needs stands in its header (see vmlib/header.py).  Tests
 with the same needs share a boot.
 
-A test fails if it says so, if it gives no result, or if the kernel printed a
+Every case counts.  A test fails if a case says so, if it gives no result, if it
+skips for a reason that its header does not name, or if the kernel printed a
 warning, an Oops or the like while it ran, whatever the test said.
 """
 
@@ -18,55 +19,68 @@ import json
 import os
 import re
 import shlex
-import subprocess
 import sys
 import threading
 import time
-import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Iterable, Optional
 
-from vmlib import console, header, machine, paths, payload
+from vmlib import console, header, ktap, machine, paths, payload
 
 from topologies import TOPOLOGIES
 
+# Limits end what hangs.  No machine is slow enough to reach one.
+_PATIENCE = 5
 # A debug kernel under emulation is slow.
 _SLOWER = {"debug": 5}
-# Leaks are looked for when a machine is switched off.
-_CMDLINE = {"normal": "kmemleak=on"}
-_MEMORY_MIB = {"debug": 2048}
 _BOOT_TIMEOUT = 120
 _KUNIT_TIMEOUT = 600
+_MEMORY_MIB = {"debug": 2048}
+_MACHINE_OVERHEAD_MIB = 300
+# What is chosen at random: the same each time, but with SEED=random.
+_SEED = "0" if os.environ.get("SEED") == "random" else os.environ.get("SEED") or "6012"
 # dma-debug walks its whole table whenever a driver unbinds: minutes, where a
 # suite simulates a thousand functions.
-_KUNIT_CMDLINE = "dma_debug=off log_buf_len=16M"
-_MACHINE_OVERHEAD_MIB = 300
+_KUNIT_CMDLINE = ("dma_debug=off log_buf_len=16M "
+                  f"p2pdma_oracle_test.seed={_SEED} p2pdma_acs_test.seed={_SEED}")
 _TAIL_LINES = 25
+_TIMES = paths.CHECK / "times.json"
 
 
 @dataclass
 class Outcome:
-    """One line of the report.  KUnit: one suite, with a count of its cases."""
+    """One test on one kernel: a script or a KUnit suite, with its cases."""
 
     name: str
     kernel: str
     where: str
-    status: str  # "ok", "FAIL" or "skip"
     seconds: float = 0.0
-    reason: str = ""
+    cases: list[ktap.Case] = field(default_factory=list)
+    # What is wrong with the run as a whole; each counts as a failed case.
+    problems: list[str] = field(default_factory=list)
     output: str = ""
     console: Optional[Path] = None
-    passed: int = 0
-    failed: int = 0
-    skipped: int = 0
 
-    def __post_init__(self) -> None:
-        if not self.passed + self.failed + self.skipped:
-            self.passed = int(self.status == "ok")
-            self.failed = int(self.status == "FAIL")
-            self.skipped = int(self.status == "skip")
+    def count(self, status: str) -> int:
+        return sum(case.status == status for case in self.cases) + \
+            (len(self.problems) if status == ktap.FAIL else 0)
+
+    @property
+    def status(self) -> str:
+        return ktap.FAIL if self.count(ktap.FAIL) else \
+            ktap.OK if self.count(ktap.OK) else ktap.SKIP
+
+    def lines(self) -> Iterable[str]:
+        yield (f"{self.status:4} {self.name} ({self.kernel}, {self.where}, "
+               f"{self.seconds:.0f} s, {len(self.cases)} cases)")
+        for problem in self.problems:
+            yield f"     {problem}"
+        for case in self.cases:
+            if case.status != ktap.OK:
+                yield f"     {case.status:4} {case.name}: {case.reason}"
 
 
 @dataclass
@@ -77,20 +91,29 @@ class Job:
     kernel: str
     needs: header.Needs
     tests: list[header.Test] = field(default_factory=list)
-    kunit: bool = False
     suites: list[str] = field(default_factory=list)
+    seconds: float = 0.0  # what it took the last time, or a guess
 
     @property
     def timeout(self) -> float:
-        if self.kunit:
-            seconds = _KUNIT_TIMEOUT
-        else:
-            seconds = sum(test.timeout + 5 for test in self.tests)
-        return (_BOOT_TIMEOUT + seconds) * _SLOWER.get(self.kernel, 1)
+        seconds = _BOOT_TIMEOUT + sum(test.timeout + 5 for test in self.tests)
+        if self.suites:
+            seconds += _KUNIT_TIMEOUT
+        return seconds * _SLOWER.get(self.kernel, 1) * _PATIENCE
 
     @property
     def memory(self) -> int:
         return self.needs.memory or _MEMORY_MIB.get(self.kernel, 1024)
+
+    @property
+    def cmdline(self) -> str:
+        return " ".join(filter(None, (
+            "kmemleak=on" if any(self.kernel in test.leaks for test in self.tests) else "",
+            _KUNIT_CMDLINE if self.suites else "", self.needs.cmdline)))
+
+    @property
+    def trace(self) -> tuple[str, ...]:
+        return tuple(sorted({event for test in self.tests for event in test.trace}))
 
 
 class Report:
@@ -98,56 +121,75 @@ class Report:
 
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
+        # Seconds by kernel and phase, boots by kernel.
+        self.phases: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
 
     def add(self, outcome: Outcome) -> None:
         with self._lock:
             self.outcomes.append(outcome)
-            cases = outcome.passed + outcome.failed + outcome.skipped
-            count = f", {cases} cases" if cases > 1 else ""
-            reason = f": {outcome.reason}" if outcome.reason else ""
-            print(f"{outcome.status:4} {outcome.name} ({outcome.kernel}, "
-                  f"{outcome.where}, {outcome.seconds:.0f} s{count}){reason}")
-            if outcome.status == "FAIL":
+            print(*outcome.lines(), sep="\n")
+            if outcome.status == ktap.FAIL:
                 for line in outcome.output.splitlines()[-_TAIL_LINES:]:
                     print(f"     | {line}")
                 if outcome.console:
                     print(f"     console: {outcome.console}")
             sys.stdout.flush()
 
+    def ran(self, job: Job, result: machine.Result) -> None:
+        with self._lock:
+            for phase, seconds in (("boots", 1), ("boot", result.boot_seconds),
+                                   ("tests", result.command_seconds),
+                                   ("switch off", result.off_seconds)):
+                self.phases[job.kernel, phase] += seconds
+
+    def total(self, status: str) -> int:
+        return sum(outcome.count(status) for outcome in self.outcomes)
+
     def summary(self) -> str:
-        return (f"{sum(o.passed for o in self.outcomes)} passed, "
-                f"{sum(o.failed for o in self.outcomes)} failed, "
-                f"{sum(o.skipped for o in self.outcomes)} skipped")
+        return (f"{self.total(ktap.OK)} passed, {self.total(ktap.FAIL)} failed, "
+                f"{self.total(ktap.SKIP)} skipped")
 
     @property
     def failed(self) -> bool:
-        return not self.outcomes or any(o.failed for o in self.outcomes)
+        return not self.total(ktap.OK) or bool(self.total(ktap.FAIL))
+
+    def where_time_went(self) -> Iterable[str]:
+        """Builds as scripts/lib.sh noted them, then machines, then the slowest tests."""
+        builds = paths.LOG / "times"
+        if builds.exists() and (text := builds.read_text().split()):
+            builds.unlink()
+            yield "built: " + ", ".join(
+                f"{name} {seconds} s" for name, seconds in zip(text[::2], text[1::2])
+                if int(seconds) > 1)
+        columns = ("boots", "boot", "tests", "switch off")
+        yield "machines, seconds of all:  " + "".join(f"{name:>12}" for name in columns)
+        for kernel in sorted({kernel for kernel, _ in self.phases}):
+            yield f"  {kernel:25}" + "".join(
+                f"{self.phases[kernel, name]:12.0f}" for name in columns)
+        slow = sorted(self.outcomes, key=lambda outcome: -outcome.seconds)[:12]
+        yield "slowest: " + ", ".join(
+            f"{outcome.name} ({outcome.kernel}) {outcome.seconds:.0f} s" for outcome in slow)
 
     def write(self) -> None:
-        """For people summary.txt, for machines junit.xml."""
-        paths.CHECK.mkdir(parents=True, exist_ok=True)
-        lines = [f"{o.status:4} {o.name} ({o.kernel}, {o.where}, {o.seconds:.0f} s)"
-                 + (f": {o.reason}" if o.reason else "")
-                 for o in sorted(self.outcomes, key=lambda o: (o.name, o.kernel))]
-        (paths.CHECK / "summary.txt").write_text("\n".join((*lines, self.summary(), "")))
-        root = ElementTree.Element("testsuite", name="p2pdma")
-        for outcome in self.outcomes:
-            case = ElementTree.SubElement(
-                root, "testcase", name=outcome.name, time=f"{outcome.seconds:.1f}",
-                classname=f"{outcome.kernel}.{outcome.where}")
-            if outcome.status == "FAIL":
-                node = ElementTree.SubElement(case, "failure", message=_xml(outcome.reason))
-                node.text = _xml(outcome.output)
-            elif outcome.status == "skip":
-                ElementTree.SubElement(case, "skipped", message=_xml(outcome.reason))
-        ElementTree.ElementTree(root).write(paths.CHECK / "junit.xml", encoding="utf-8",
-                                            xml_declaration=True)
+        """summary.txt for people, times.json for the next run's order."""
+        where = list(self.where_time_went())
+        print(*where, sep="\n")
+        lines = [line for outcome in sorted(self.outcomes, key=lambda o: (o.name, o.kernel))
+                 for line in outcome.lines()]
+        (paths.CHECK / "summary.txt").write_text(
+            "\n".join((*lines, *where, self.summary(), "")))
+        times = last_times()
+        times.update({f"{outcome.kernel}/{outcome.name}": round(outcome.seconds, 1)
+                      for outcome in self.outcomes})
+        _TIMES.write_text(json.dumps(times, indent=1, sort_keys=True))
 
 
-def _xml(text: str) -> str:
-    """XML has no way to write most control characters."""
-    return re.sub(r"[^\t\n\x20-\ud7ff\ue000-\ufffd]", "?", text)
+def last_times() -> dict[str, float]:
+    try:
+        return dict(json.loads(_TIMES.read_text()))
+    except (OSError, ValueError):
+        return {}
 
 
 # --- what there is to run --------------------------------------------------
@@ -163,13 +205,6 @@ def kunit_suites() -> list[str]:
     return sorted(suites)
 
 
-def _source_of(name: str) -> Optional[Path]:
-    for candidate in (name, f"{name}.c"):
-        if (paths.SELFTESTS / candidate).is_file():
-            return paths.SELFTESTS / candidate
-    return None
-
-
 def kselftests(installed: Optional[Path]) -> list[header.Test]:
     if not installed:
         return []
@@ -180,30 +215,23 @@ def kselftests(installed: Optional[Path]) -> list[header.Test]:
     if forgotten:
         raise header.HeaderError(
             f"not in the selftests' Makefile: {' '.join(forgotten)}")
-    tests = []
-    for name in names:
-        source = _source_of(name)
-        if not source:
-            raise header.HeaderError(f"no source of kselftest {name}")
-        tests.append(header.parse(name, source))
-    return tests
+    return [header.parse(name, paths.SELFTESTS / name) for name in names]
 
 
 def _suite_matches(suite: str, word: str) -> bool:
     return word in ("kunit", suite) or word in re.split(r"[-_]", suite)
 
 
-def select(words: list[str], tests: list[header.Test], suites: list[str],
-           kernels: list[str]) -> tuple[list[header.Test], list[str], list[str]]:
-    """Those that any of the words names; the name of a kernel narrows all."""
-    only = [word for word in words if word in header.KERNELS]
-    words = [word for word in words if word not in only]
-    kernels = [kernel for kernel in kernels if not only or kernel in only]
-    if not words:
-        return tests, suites, kernels
+def _test_matches(test: header.Test, word: str) -> bool:
+    return word == "kselftest" or test.matches(word)
+
+
+def select(words: list[str], tests: list[header.Test],
+           suites: list[str]) -> tuple[list[header.Test], list[str]]:
+    """Those that any of the words names; no word: all."""
     for word in words:
-        if word != "kselftest" and not any(test.matches(word) for test in tests) and \
-           word != "kunit" and not any(_suite_matches(suite, word) for suite in suites):
+        if not any(_test_matches(test, word) for test in tests) and \
+           not any(_suite_matches(suite, word) for suite in suites):
             tags = sorted({tag for test in tests for tag in test.tags})
             raise header.HeaderError(
                 f"no test, tag or group {word!r}.  There are:\n"
@@ -211,34 +239,33 @@ def select(words: list[str], tests: list[header.Test], suites: list[str],
                 f"  tags:       {' '.join(tags)}\n"
                 f"  kselftests: {' '.join(test.name for test in tests)}\n"
                 f"  KUnit:      {' '.join(suites)}")
-    return ([test for test in tests if
-             any(word == "kselftest" or test.matches(word) for word in words)],
-            [suite for suite in suites if
-             any(_suite_matches(suite, word) for word in words)],
-            kernels)
+    return ([test for test in tests
+             if not words or any(_test_matches(test, word) for word in words)],
+            [suite for suite in suites
+             if not words or any(_suite_matches(suite, word) for word in words)])
 
 
 def make_jobs(tests: list[header.Test], suites: list[str],
               kernels: list[str]) -> list[Job]:
+    times = last_times()
     jobs = []
     for kernel in kernels:
         if suites and kernel in ("normal", "debug", "gcov"):
             # The filter takes one pattern; more suites than one run all.
-            cmdline = _KUNIT_CMDLINE
-            if len(suites) == 1:
-                cmdline += f" kunit.filter_glob={suites[0]}"
+            only = f"kunit.filter_glob={suites[0]}" if len(suites) == 1 else ""
             jobs.append(Job(f"kunit-{kernel}", kernel,
-                            header.Needs(topology="bare", cmdline=cmdline),
-                            kunit=True, suites=suites))
+                            header.Needs(topology="bare", cmdline=only), suites=suites,
+                            seconds=sum(times.get(f"{kernel}/{suite}", 60) for suite in suites)))
         groups: dict[header.Needs, list[header.Test]] = {}
         for test in tests:
             if test.runs_on(kernel):
                 groups.setdefault(test.needs, []).append(test)
         for number, (needs, members) in enumerate(groups.items()):
-            name = f"{needs.topology}-{kernel}-{number}"
-            jobs.append(Job(name, kernel, needs, members))
+            jobs.append(Job(f"{needs.topology}-{kernel}-{number}", kernel, needs, members,
+                            seconds=sum(times.get(f"{kernel}/{test.name}", test.timeout / 3)
+                                        for test in members)))
     # The longest first, so that none is left over at the end.
-    return sorted(jobs, key=lambda job: -job.timeout)
+    return sorted(jobs, key=lambda job: -job.seconds)
 
 
 # --- running ---------------------------------------------------------------
@@ -257,12 +284,12 @@ done
 
 
 def _guest_script(job: Job, tests: list[header.Test]) -> str:
-    lines = [f"cd {payload.KSELFTEST_DIR} || exit 1",
-             "mark() { "
-             f"echo \"{_MARK} $1 $2\" >/dev/kmsg; echo \"{_MARK} $1 $2 $(date +%s.%N)\"; "
-             "}"]
+    lines = [f"cd {payload.KSELFTEST_DIR} || exit 1"] if tests else []
+    lines += ["mark() { "
+              f"echo \"{_MARK} $1 $2\" >/dev/kmsg; echo \"{_MARK} $1 $2 $(date +%s.%N)\"; "
+              "}"]
     for test in tests:
-        limit = test.timeout * _SLOWER.get(job.kernel, 1)
+        limit = test.timeout * _SLOWER.get(job.kernel, 1) * _PATIENCE
         name = shlex.quote(test.name)
         lines += [f"mark begin {name}",
                   f"./run_kselftest.sh -o {limit} -t p2pdma:{name}",
@@ -272,17 +299,16 @@ def _guest_script(job: Job, tests: list[header.Test]) -> str:
     return "\n".join(lines) + "\nexit 0\n"
 
 
-def _config(job: Job, command: str, attempt: int) -> machine.Config:
+def _config(job: Job, tests: list[header.Test], attempt: int) -> machine.Config:
     return machine.Config(
         name=job.name + (f"-{attempt}" if attempt else ""),
-        kernel=paths.kernel_image(job.kernel),
+        kernel=paths.kernel_image(job.kernel), one_thread=machine.needs_one_thread(job.kernel),
         payload=paths.kernel_dir(job.kernel) / "payload.squashfs",
-        topology=TOPOLOGIES[job.needs.topology], command=command,
-        cmdline=f"{_CMDLINE.get(job.kernel, '')} {job.needs.cmdline}".strip(),
-        cpu=job.needs.cpu, iommu=job.needs.iommu,
+        topology=TOPOLOGIES[job.needs.topology], command=_guest_script(job, tests),
+        cmdline=job.cmdline, cpu=job.needs.cpu, iommu=job.needs.iommu,
         memory_mib=job.memory, smp=job.needs.smp, timeout=job.timeout,
-        kunit=job.kunit, accel=os.environ.get("ACCEL", "tcg"),
-        trace=tuple(job.needs.trace.split()), keep=bool(os.environ.get("KEEP")))
+        kunit=bool(job.suites), accel=os.environ.get("ACCEL", "tcg"),
+        trace=job.trace, keep=bool(os.environ.get("KEEP")))
 
 
 def _save_counters(config: machine.Config, result: machine.Result) -> None:
@@ -296,11 +322,14 @@ def _save_counters(config: machine.Config, result: machine.Result) -> None:
             target.write_bytes(base64.b64decode(next(lines, "")))
 
 
-def _run_machine(config: machine.Config) -> machine.Result:
+def _run_machine(job: Job, tests: list[header.Test], attempt: int,
+                 report: Report) -> machine.Result:
+    config = _config(job, tests, attempt)
     guest = machine.Machine(config)
     result = guest.run()
     guest.clean()
-    if config.kernel == paths.kernel_image("gcov"):
+    report.ran(job, result)
+    if job.kernel == "gcov":
         _save_counters(config, result)
     return result
 
@@ -343,44 +372,60 @@ def _split(result: machine.Result) -> dict[str, Section]:
     return sections
 
 
-def _ktap_status(test: header.Test, lines: Iterable[str]) -> tuple[str, str]:
-    """("", ...) where the test gave no result."""
-    pattern = re.compile(rf"^(ok|not ok) \d+ selftests: p2pdma: {re.escape(test.name)}(.*)$")
+def _runner_says(test: header.Test, lines: list[str]) -> str:
+    """What kselftest's runner said of the script as a whole: "" for ok."""
+    pattern = re.compile(rf"^(not )?ok \d+ selftests: p2pdma: {re.escape(test.name)}(.*)$")
     for line in lines:
         if match := pattern.match(line):
-            if match[1] == "not ok":
-                return "FAIL", match[2].lstrip(" #") or "failed"
-            return ("skip", _skip_reason(lines)) if "# SKIP" in match[2] else ("ok", "")
-    return "", "no result"
+            return (match[2].lstrip(" #") or "failed") if match[1] else ""
+    return "no result"
 
 
-def _skip_reason(lines: Iterable[str]) -> str:
-    """The last thing the test said that has SKIP in it."""
-    said = [line.lstrip("# ") for line in lines if line.startswith("# ") and
-            not line.startswith("# selftests: ") and
-            re.search("skip", line, re.IGNORECASE)]
-    return said[-1] if said else ""
+def _cases(test: header.Test, lines: list[str]) -> list[ktap.Case]:
+    """The runner has put "# " before each line of the test."""
+    lines = [line[2:] for line in lines if line.startswith("# ")]
+    whole = next((line for line in lines if line.startswith("1..0 # SKIP")), "")
+    cases = [ktap.Case("the whole test", ktap.SKIP, whole[len("1..0 # SKIP"):].strip())] \
+        if whole else [case for _, found in ktap.parse(lines) for case in found]
+    for case in cases:
+        if case.status == ktap.SKIP and not any(
+                allowed.fullmatch(case.reason) for allowed in test.skip):
+            case.status = ktap.FAIL
+            case.reason = f"may not skip here ({case.reason or 'no reason given'})"
+    return cases
+
+
+def _reported(findings: list[console.Finding]) -> list[str]:
+    if not findings:
+        return []
+    more = f" and {len(findings) - 1} more" if len(findings) > 1 else ""
+    return [f"the kernel reported {findings[0]}{more}"]
 
 
 def _outcome(test: header.Test, job: Job, section: Section,
              result: machine.Result) -> Outcome:
-    status, reason = _ktap_status(test, section.output)
+    cases = _cases(test, section.output)
+    problems = []
+    if said := _runner_says(test, section.output):
+        # A failed case explains a failed script.
+        if not any(case.status == ktap.FAIL for case in cases) or "exit=1" not in said:
+            problems.append("; ".join([said, *result.problems]))
+    elif not cases:
+        problems.append("it gave no result of any case")
     findings = console.scan(section.console, test.allow)
+    problems += _reported(findings)
     output = list(section.output)
-    if not status:
-        status = "FAIL"
-        reason = "; ".join([reason, *result.problems])
     if findings:
-        status = "FAIL"
-        reason = f"the kernel reported {findings[0]}" + \
-            (f" and {len(findings) - 1} more" if len(findings) > 1 else "")
         output += ["", *findings[0].context.splitlines()[:_TAIL_LINES]]
-    saved = paths.CHECK / f"{test.name}-{job.kernel}.log"
-    saved.write_text("\n".join([*section.output, "", "kernel messages:",
-                                *section.console, ""]))
-    return Outcome(test.name, job.kernel, job.needs.topology, status,
-                   max(0.0, section.end - section.begin), reason,
+    return Outcome(test.name, job.kernel, job.needs.topology,
+                   max(0.0, section.end - section.begin), cases, problems,
                    "\n".join(output), result.console)
+
+
+def _failure(job: Job, name: str, result: machine.Result, problems: list[str],
+             output: str = "") -> Outcome:
+    return Outcome(name, job.kernel, job.needs.topology, result.seconds, [], problems,
+                   output or "\n".join(console.read_lines(result.console)), result.console)
 
 
 def _around(job: Job, sections: dict[str, Section], result: machine.Result) -> list[Outcome]:
@@ -389,10 +434,8 @@ def _around(job: Job, sections: dict[str, Section], result: machine.Result) -> l
     for name in (_BOOT, _SHUTDOWN):
         findings = console.scan(sections[name].console)
         if findings:
-            outcomes.append(Outcome(
-                f"{name} of {job.name}", job.kernel, job.needs.topology, "FAIL",
-                result.seconds, f"the kernel reported {findings[0]}",
-                findings[0].context, result.console))
+            outcomes.append(_failure(job, f"{name} of {job.name}", result,
+                                     _reported(findings), findings[0].context))
     return outcomes
 
 
@@ -401,91 +444,72 @@ def run_kselftests(job: Job, report: Report) -> None:
     waiting = list(job.tests)
     attempt = 0
     while waiting:
-        result = _run_machine(_config(job, _guest_script(job, waiting), attempt))
+        result = _run_machine(job, waiting, attempt, report)
         sections = _split(result)
         started = [test for test in waiting if test.name in sections]
         for test in started:
-            report.add(_outcome(test, job, sections[test.name], result))
+            section = sections[test.name]
+            (paths.CHECK / f"{test.name}-{job.kernel}.log").write_text("\n".join(
+                [*section.output, "", "kernel messages:", *section.console, ""]))
+            report.add(_outcome(test, job, section, result))
         outside = _around(job, sections, result)
         for outcome in outside:
             report.add(outcome)
         if not started:
             for test in waiting:
-                report.add(Outcome(test.name, job.kernel, job.needs.topology, "FAIL",
-                                   result.seconds, "; ".join(
-                                       ["the machine did not get to it", *result.problems]),
-                                   "\n".join(console.read_lines(result.console)),
-                                   result.console))
+                report.add(_failure(job, test.name, result, [
+                    "; ".join(["the machine did not get to it", *result.problems])]))
             return
         waiting = [test for test in waiting if test not in started]
         # All ran, and then something: nothing else would say it.
         if result.problems and not waiting and not outside and \
            sections[started[-1].name].end:
-            report.add(Outcome(f"shutdown of {job.name}", job.kernel, job.needs.topology,
-                               "FAIL", result.seconds, "; ".join(result.problems),
-                               "\n".join(console.read_lines(result.console)),
-                               result.console))
+            report.add(_failure(job, f"shutdown of {job.name}", result, result.problems))
         attempt += 1
 
 
-def _cases(group: dict) -> Iterable[tuple[str, str]]:
-    for case in group.get("test_cases", []):
-        yield case["name"], case["status"]
-    for sub in group.get("sub_groups", []):
-        for name, status in _cases(sub):
-            yield f"{sub['name']}.{name}", status
-
-
-def parse_kunit(log: Path) -> dict[str, list[tuple[str, str]]]:
-    """Suite -> (case, status), read by the kernel's own tool."""
-    tool = paths.LINUX / "tools" / "testing" / "kunit" / "kunit.py"
-    parsed = paths.CHECK / f"{log.stem}.json"
-    parsed.unlink(missing_ok=True)
-    done = subprocess.run([sys.executable, "-B", str(tool), "parse", f"--json={parsed}", str(log)],
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          stdin=subprocess.DEVNULL, text=True, check=False)
-    (paths.CHECK / f"{log.stem}.txt").write_text(done.stdout)
-    if not parsed.exists():
-        return {}
-    return {group["name"]: list(_cases(group))
-            for group in json.loads(parsed.read_text())["sub_groups"]}
+def _suite_seconds(lines: list[str]) -> dict[str, float]:
+    """From one suite's result to the next one's, by the times of the console."""
+    seconds: dict[str, float] = {}
+    before = 0.0
+    for line in lines:
+        if match := re.match(r"\[ *(\d+\.\d+)\] (KTAP version|(?:not )?ok \d+ (\S+))", line):
+            if match[3]:
+                seconds[match[3]] = float(match[1]) - before
+            before = float(match[1])
+    return seconds
 
 
 def run_kunit(job: Job, report: Report) -> None:
-    command = _GATHER if job.kernel == "gcov" else "exit 0"
-    result = _run_machine(_config(job, command, 0))
-    suites = parse_kunit(result.console)
+    result = _run_machine(job, [], 0, report)
     lines = console.read_lines(result.console)
+    found: dict[str, list[ktap.Case]] = dict(ktap.parse(lines))
+    seconds = _suite_seconds(lines)
+    detail = "\n".join(line for line in lines if re.search(
+        r"(not ok |EXPECTATION FAILED|ASSERTION FAILED|Expected )", line))
     for suite in job.suites:
-        cases = suites.get(suite, [])
-        bad = [f"{name}: {status}" for name, status in cases
-               if status not in ("PASS", "SKIP")]
-        skipped = sum(status == "SKIP" for _, status in cases)
-        passed = sum(status == "PASS" for _, status in cases)
-        status = "FAIL" if bad or not cases else "ok" if passed else "skip"
-        reason = "" if cases else "; ".join(["no result", *result.problems])
-        detail = [line for line in lines
-                  if re.search(r"(not ok |EXPECTATION FAILED|ASSERTION FAILED|Expected )", line)]
-        report.add(Outcome(suite, job.kernel, "kunit", status, result.seconds,
-                           reason or "; ".join(bad[:5]), "\n".join([*detail, *bad]),
-                           result.console, passed, len(bad) or int(not cases), skipped))
-    for finding in result.findings[:1]:
-        report.add(Outcome(f"boot of {job.name}", job.kernel, "kunit", "FAIL", result.seconds,
-                           f"the kernel reported {finding}", finding.context, result.console))
-    if result.problems and all(suites.get(suite) for suite in job.suites):
-        report.add(Outcome(f"boot of {job.name}", job.kernel, "kunit", "FAIL", result.seconds,
-                           "; ".join(result.problems), "", result.console))
+        cases = found.get(suite, [])
+        for case in cases:
+            if case.status == ktap.SKIP:
+                case.status, case.reason = ktap.FAIL, f"may not skip here ({case.reason})"
+        report.add(Outcome(suite, job.kernel, "kunit", seconds.get(suite, 0.0), cases,
+                           [] if cases else ["; ".join(["no result", *result.problems])],
+                           detail, result.console))
+    problems = _reported(result.findings)
+    if result.problems and all(found.get(suite) for suite in job.suites):
+        problems += result.problems
+    if problems:
+        report.add(_failure(job, f"boot of {job.name}", result, problems,
+                            result.findings[0].context if result.findings else ""))
 
 
 class Memory:
     """Lets a machine start only when there is memory for it."""
 
     def __init__(self) -> None:
-        available = 0
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                available = int(line.split()[1]) >> 10
-        self._free = available
+        text = Path("/proc/meminfo").read_text()
+        match = re.search(r"^MemAvailable: +(\d+)", text, re.M)
+        self._free = int(match[1]) >> 10 if match else 0
         self._running = 0
         self._changed = threading.Condition()
 
@@ -506,9 +530,9 @@ def run_job(job: Job, report: Report, memory: Memory) -> None:
     need = job.memory + _MACHINE_OVERHEAD_MIB
     memory.take(need)
     try:
-        (run_kunit if job.kunit else run_kselftests)(job, report)
+        (run_kunit if job.suites else run_kselftests)(job, report)
     except machine.MachineError as error:
-        report.add(Outcome(job.name, job.kernel, job.needs.topology, "FAIL", 0, str(error)))
+        report.add(Outcome(job.name, job.kernel, job.needs.topology, problems=[str(error)]))
     finally:
         memory.give(need)
 
@@ -533,8 +557,11 @@ def run_jobs(jobs: list[Job], report: Report) -> None:
 
 def main() -> int:
     words = " ".join(sys.argv[1:]).replace(",", " ").split()
-    kernels = os.environ.get("KERNELS", "normal debug nop2pdma").replace(",", " ").split()
-    kernels = [kernel for kernel in kernels if kernel in header.KERNELS]
+    kernels = os.environ.get("KERNELS", "normal debug").replace(",", " ").split()
+    # The name of a kernel narrows all.
+    if only := [word for word in words if word in header.KERNELS]:
+        kernels = only
+        words = [word for word in words if word not in header.KERNELS]
     started = time.monotonic()
     paths.CHECK.mkdir(parents=True, exist_ok=True)
     try:
@@ -543,14 +570,14 @@ def main() -> int:
             payload.for_variant(kernel)
             here = paths.kernel_dir(kernel) / "kselftest-install"
             installed = installed or (here if here.is_dir() else None)
-        tests, suites, kernels = select(words, kselftests(installed), kunit_suites(), kernels)
+        tests, suites = select(words, kselftests(installed), kunit_suites())
     except (header.HeaderError, payload.PayloadError) as error:
         print(f"check: {error}", file=sys.stderr)
         return 2
     report = Report()
     run_jobs(make_jobs(tests, suites, kernels), report)
     report.write()
-    print(f"{time.monotonic() - started:.0f} s; {paths.CHECK}/summary.txt, junit.xml")
+    print(f"tests: {time.monotonic() - started:.0f} s; {paths.CHECK}/summary.txt")
     if not report.outcomes:
         print("check: nothing was run", file=sys.stderr)
     print(report.summary())

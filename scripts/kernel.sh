@@ -9,8 +9,8 @@
 #	gcov		the normal one, counting which lines of ours run
 #	stock		the untouched 6.12.y, to compare with
 #
-# The result is build/kernel-VARIANT: arch/x86/boot/bzImage, and modroot/ with
-# the modules. Nothing is done if the tree and the configuration are those of
+# The result is build/kernel-VARIANT: vmlinux, which QEMU starts as it is, and
+# modroot/ with the modules. Nothing is done if the tree and the configuration are those of
 # the last build.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -79,12 +79,15 @@ stock_tree() {
 }
 
 # What the build depends on: the commit, edits on top of it, untracked files,
-# the configuration, the compiler, and this script.
+# the configuration, the compiler, and this script. Not documents and tests.
 inputs() {
+	local -a paths=(. ':!Documentation' ':!MAINTAINERS' ':!tools/testing')
+
 	{
-		git -C "$src" rev-parse 'HEAD^{tree}'
-		git -C "$src" diff HEAD --binary
-		git -C "$src" ls-files -z --others --exclude-standard |
+		git -C "$src" ls-tree HEAD | grep -vE $'\t(Documentation|MAINTAINERS|tools)$'
+		git -C "$src" ls-tree HEAD:tools | grep -v $'\ttesting$'
+		git -C "$src" diff HEAD --binary -- "${paths[@]}"
+		git -C "$src" ls-files -z --others --exclude-standard -- "${paths[@]}" |
 			(cd "$src" && xargs -0 -r sha256sum --)
 		cat "${fragments[@]}" "$0"
 		gcc --version
@@ -178,7 +181,7 @@ configure() {
 }
 
 compile() {
-	kmake -j"$(nproc)" bzImage modules
+	kmake -j"$(nproc)" vmlinux modules
 	rm -rf "$out/modroot"
 	kmake -j"$(nproc)" INSTALL_MOD_PATH="$out/modroot" INSTALL_MOD_STRIP=1 modules_install
 	rm -f "$out"/modroot/lib/modules/*/{build,source}
@@ -194,7 +197,7 @@ main() {
 	[[ $variant != stock ]] || stock_tree
 	[[ -z $watched ]] || watch_files
 	hash=$(inputs)
-	if [[ -f $out/arch/x86/boot/bzImage ]] && stamp_is "$out/.stamp" "$hash"; then
+	if [[ -f $out/vmlinux ]] && stamp_is "$out/.stamp" "$hash"; then
 		step "Kernel '$variant' is up to date"
 		return
 	fi

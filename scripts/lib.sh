@@ -99,6 +99,8 @@ run_logged() {
 	if [[ ! -s $logdir/$name.lines ]] || ((lines > $(<"$logdir/$name.lines"))); then
 		printf '%d\n' "$lines" >"$logdir/$name.lines"
 	fi
+	# For the table of "make check"
+	printf '%s %d\n' "$name" $((SECONDS - t0)) >>"$logdir/times"
 	note "$name: done in $((SECONDS - t0)) s"
 }
 

@@ -7,8 +7,8 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 src=$build/linux
-out=$build/lint
 problems=0
+objects=()
 cd "$top"
 
 # checkpatch types that say nothing about this series:
@@ -112,23 +112,34 @@ kmake() {
 	make -C "$src" O="$out" CC="ccache gcc" -j"$(nproc)" "$@"
 }
 
-prepare() {
-	mkdir -p "$out"
-	{
-		cat scripts/config/{base,p2pdma}.config
-		printf 'CONFIG_WERROR=n\n'
-	} >"$out/all.config.new"
-	if ! cmp -s "$out/all.config.new" "$out/all.config" || [[ ! -f $out/.config ]]; then
-		kmake KCONFIG_ALLCONFIG="$out/all.config.new" allnoconfig
-		mv "$out/all.config.new" "$out/all.config"
+# derive NAME SETTING...: build/lint-NAME, a copy of the warm build of the normal
+# kernel, with other settings. Only what is named gets compiled there.
+derive() {
+	local kernel=$build/kernel-normal wanted line
+	out=$build/lint-$1
+	shift
+
+	if [[ ! -f $out/.config || $kernel/.stamp -nt $out/.config ]]; then
+		rm -rf "$out"
+		mkdir -p "$out"
+		tar -C "$kernel" -c --exclude=./modroot --exclude=./kselftest-install \
+			--exclude='./payload*' --exclude=./vmlinux\* --exclude=./.tmp_\* . | tar -C "$out" -x
 	fi
+	printf '%s\n' CONFIG_WERROR=n "$@" | cat "$kernel/.config" - >"$out/.config"
 	kmake olddefconfig
+	for wanted; do
+		line=$(grep -F "${wanted%=n}" "$out/.config" || true)
+		[[ $line == "$wanted" || $line == "# ${wanted%=n} is not set" || -z $line ]] ||
+			die "lint: asked for $wanted, got $line"
+	done
 	kmake modules_prepare
 }
 
-# Compile OBJECT... with sparse and W=1. Sparse may stumble over headers that
-# are not ours: only what is said about our files counts.
+# Compile OBJECT... with sparse and W=1, for PREEMPT_RT: the normal build has
+# compiled them for the rest. Sparse may stumble over headers that are not ours:
+# only what is said about our files counts.
 compile_all() {
+	derive rt CONFIG_EXPERT=y CONFIG_PREEMPT_RT=y
 	rm -f "${@/#/$out/}"
 	kmake -k C=2 W=1 CF=-fdiagnostic-prefix=sparse: "$@"
 }
@@ -142,6 +153,22 @@ compile_modules() {
 	kmake -k C=2 W=1 KBUILD_MODPOST_WARN=1 M="$out/modules" modules
 }
 
+# Everything that speaks of peer memory, with the feature off: R1.9 at compile
+# time. Of our own files only the CMB's is for both.
+compile_off() {
+	local -a objects
+
+	derive off CONFIG_PCI_P2PDMA=n
+	mapfile -t objects < <(git -C "$src" grep -liE 'p2pdma|p2pmem' -- '*.c' |
+		grep -vxF -f <("$top/scripts/tree.py" list | grep -vx drivers/nvme/host/cmb.c) |
+		while read -r f; do
+			[[ ! -f $out/${f%.c}.o ]] || printf '%s.o\n' "${f%.c}"
+		done)
+	((${#objects[@]} > 10)) || die "lint: no objects to compile with the feature off"
+	rm -f "${objects[@]/#/$out/}"
+	kmake "${objects[@]}"
+}
+
 # The lines of a log that are about one of the given files.
 about() {
 	local log=$1
@@ -151,29 +178,33 @@ about() {
 		grep -F -f <(printf '%s:\n' "$@") | sed 's,^\.\./[a-z]*/,,' | sort -u || true
 }
 
-check_objects() {
-	local -a sources objects=() dirs=()
-	local f text=''
+# One processor compiles while the other reads. Sets $compiler and what it compiles.
+start_compiler() {
+	local f
 
 	mapfile -t sources < <("$top/scripts/tree.py" list | grep '\.[ch]$')
 	for f in "${sources[@]}"; do
 		case $f in
-		tools/*) [[ ! -f $(dirname "$f")/Kbuild ]] || dirs+=("$(dirname "$f")") ;;
+		tools/*) [[ ! -f $(dirname "$f")/Kbuild ]] || modules=$(dirname "$f") ;;
 		*.c) objects+=("${f%.c}.o") ;;
 		esac
 	done
-	if ((${#objects[@]})); then
-		RUN_LINES=400 run_logged lint-prepare prepare
-		run_logged lint-objects compile_all "${objects[@]}" || text="see $logdir/lint-objects.log"
-		f=$(about "$logdir/lint-objects.log" "${sources[@]}")
-		[[ -z $f ]] || text=$f
-	fi
-	mapfile -t dirs < <(printf '%s\n' "${dirs[@]}" | sort -u | sed '/^$/d')
-	for f in "${dirs[@]}"; do
-		run_logged lint-modules compile_modules "$f" || text+=$'\n'"see $logdir/lint-modules.log"
-		text+=$'\n'$(about "$logdir/lint-modules.log" "${sources[@]##*/}")
-	done
-	finding "sparse and W=1 (${#objects[@]} objects)" "$(sed '/^$/d' <<<"$text")"
+	(
+		run_logged lint-objects compile_all "${objects[@]}"
+		out=$build/lint-rt run_logged lint-modules compile_modules "$modules"
+		run_logged lint-off compile_off
+	) &
+	compiler=$!
+}
+
+check_objects() {
+	local text=''
+
+	wait "$compiler" || text="the compiler failed: see $logdir/lint-*.log"
+	text+=$'\n'$(about "$logdir/lint-objects.log" "${sources[@]}")
+	text+=$'\n'$(about "$logdir/lint-modules.log" "${sources[@]##*/}")
+	finding "R1.4 R1.9 sparse, W=1, PREEMPT_RT, the feature off (${#objects[@]} objects)" \
+		"$(sed '/^$/d' <<<"$text")"
 }
 
 check_kernel_doc() {
@@ -239,13 +270,14 @@ main() {
 	if [[ $(git -C "$src" rev-parse HEAD) != "$(git -C "$src" rev-parse refs/p2pdma/assembled)" ]]; then
 		warn "build/linux has edits that the project does not: they are not checked as commits"
 	fi
+	start_compiler
 	check_commits
-	check_objects
 	check_kernel_doc
 	check_shell
 	check_python
 	check_spelling
 	check_ascii
+	check_objects
 	if ((problems)); then
 		printf 'lint: %d problems\n' "$problems"
 		exit 1

@@ -72,7 +72,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--keep", action="store_true", default=bool(os.environ.get("KEEP")),
                         help="keep the run's directory (disks, trace); also KEEP=1")
     other = parser.add_argument_group("a kernel that this project did not build")
-    other.add_argument("--kernel", type=Path, help="bzImage, instead of --kernel-variant")
+    other.add_argument("--kernel", type=Path, help="bzImage or vmlinux, instead of --kernel-variant")
     other.add_argument("--initrd", type=Path)
     other.add_argument("--modroot", type=Path, help="directory with lib/modules")
     return parser.parse_args(arguments)
@@ -97,7 +97,8 @@ def make_config(options: argparse.Namespace) -> machine.Config:
         memory_mib=options.memory or default_memory(options.kernel_variant),
         smp=1 if options.icount else options.smp, timeout=options.timeout,
         initrd=options.initrd, accel=os.environ.get("ACCEL", "tcg"),
-        icount=options.icount, kunit=options.kunit, trace=tuple(options.trace),
+        icount=options.icount, one_thread=machine.needs_one_thread(options.kernel_variant),
+        kunit=options.kunit, trace=tuple(options.trace),
         keep=options.keep)
 
 

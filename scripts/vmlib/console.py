@@ -22,7 +22,7 @@ _REPORTS: tuple[tuple[str, str], ...] = (
                 r"inconsistent lock state|possible irq lock inversion|"
                 r"-safe -> \S+-unsafe lock order|held lock freed|"
                 r"lock held when returning|bad unlock balance|"
-                r"Invalid wait context"),
+                r"Invalid wait context|p2pdma-guest: lockdep is off"),
     ("RCU", r"suspicious RCU usage|RCU used illegally"),
     ("RCU stall", r"rcu:? .*(?:self-)?detected (?:expedited )?stall"),
     ("KASAN", r"KASAN: "),

@@ -14,11 +14,15 @@ The first comment block of a test, shell or C, may have lines like these:
     # trace: dma                   lets the test ask what drives addressed
     # tags: core nvme              names for "make check T=..."
     # own-boot: yes                shares its machine with no other test
+    # leaks: normal                kernels on which its machine looks for leaks when
+                                   it is switched off
     # allow: REGEX                 a kernel message that is this test's purpose;
                                    may be repeated; say why in the line before
+    # skip: REGEX                  a reason for which a case may skip in the machine
+                                   above; without, a case that skips has failed
 
-Tests with the same needs share one boot.  A key that is not in this list is
-prose and means nothing.
+Tests with the same needs share one boot, with the traces and the search for leaks
+that any of them asks for.  A key that is not in this list is prose.
 """
 
 from __future__ import annotations
@@ -32,7 +36,7 @@ from . import machine
 from topologies import TOPOLOGIES
 
 _LINE = re.compile(r"^\s*(?:#|//|/?\*)\s*(topology|kernels|timeout|cmdline|cpu|iommu|"
-                   r"memory|smp|trace|tags?|own-boot|allow):\s+(.*?)\s*$")
+                   r"memory|smp|trace|tags?|own-boot|leaks|allow|skip):\s+(.*?)\s*$")
 _COMMENT = re.compile(r"^\s*(?:#(?!include)|//|/\*|\*|$)")
 KERNELS = ("normal", "debug", "nop2pdma", "stock", "gcov")
 
@@ -51,7 +55,6 @@ class Needs:
     iommu: str = ""
     memory: int = 0
     smp: int = 2
-    trace: str = ""
     # The name of the test, if it wants a boot of its own.
     alone: str = ""
 
@@ -63,7 +66,10 @@ class Test:
     kernels: tuple[str, ...]
     timeout: int
     tags: tuple[str, ...]
+    trace: tuple[str, ...]
+    leaks: tuple[str, ...]
     allow: tuple[re.Pattern[str], ...]
+    skip: tuple[re.Pattern[str], ...]
 
     def runs_on(self, kernel: str) -> bool:
         # What counts coverage is the normal kernel, with failing allocations.
@@ -110,18 +116,22 @@ def parse(name: str, source: Path) -> Test:
             raise HeaderError(f"{source}: {key}: {value!r} is none of {' '.join(values)}")
         return value
 
-    try:
-        allow = tuple(re.compile(text) for text in fields.get("allow", []))
-    except re.error as error:
-        raise HeaderError(f"{source}: allow: {error}") from error
-    alone = known("own-boot", one("own-boot", "no"), ("yes", "no")) == "yes"
+    def patterns(key: str) -> tuple[re.Pattern[str], ...]:
+        try:
+            return tuple(re.compile(text) for text in fields.get(key, []))
+        except re.error as error:
+            raise HeaderError(f"{source}: {key}: {error}") from error
+
+    def kernel_names(key: str, default: str = "") -> tuple[str, ...]:
+        return tuple(known(key, word, KERNELS) for word in one(key, default).split())
+
     needs = Needs(
         topology=known("topology", one("topology", "switch"), {**TOPOLOGIES}),
         cmdline=" ".join(fields.get("cmdline", [])), cpu=one("cpu"),
         iommu=known("iommu", one("iommu"), ("", *machine.IOMMUS)),
-        memory=number("memory", 0), smp=number("smp", 2), trace=one("trace"),
-        alone=name if alone else "")
-    kernels = tuple(known("kernels", word, KERNELS)
-                    for word in one("kernels", "normal debug").split())
-    return Test(name, needs, kernels, number("timeout", 60),
-                tuple(" ".join(fields.get("tags", [])).replace(",", " ").split()), allow)
+        memory=number("memory", 0), smp=number("smp", 2),
+        alone=name if known("own-boot", one("own-boot", "no"), ("yes", "no")) == "yes" else "")
+    return Test(name, needs, kernel_names("kernels", "normal debug"), number("timeout", 60),
+                tuple(" ".join(fields.get("tags", [])).replace(",", " ").split()),
+                tuple(" ".join(fields.get("trace", [])).split()), kernel_names("leaks"),
+                patterns("allow"), patterns("skip"))

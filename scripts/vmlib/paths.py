@@ -27,4 +27,5 @@ def kernel_dir(variant: str) -> Path:
 
 
 def kernel_image(variant: str) -> Path:
-    return kernel_dir(variant) / "arch" / "x86" / "boot" / "bzImage"
+    """Uncompressed: QEMU starts it by its PVH entry."""
+    return kernel_dir(variant) / "vmlinux"

@@ -80,7 +80,7 @@ def install_kselftests(variant: str) -> Optional[Path]:
     with open(paths.BUILD / ".kselftest.lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         last = paths.BUILD / ".kselftest.variant"
-        make = ["make", "-C", str(selftests), "TARGETS=p2pdma",
+        make = ["make", "-C", str(selftests), "TARGETS=p2pdma", "CC=ccache gcc",
                 f"O={kernel}", f"KDIR={kernel}"]
         if variant in _NO_TEST_MODULES:
             make.append("TEST_GEN_MODS_DIR=")

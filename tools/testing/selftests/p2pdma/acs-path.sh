@@ -16,6 +16,7 @@
 # cmdline: p2pdma.acs=path
 # kernels: normal
 # timeout: 120
+# leaks: normal
 # tags: acs
 
 # shellcheck disable=SC2317 # run_cases calls the functions, by name

@@ -11,6 +11,7 @@
 # topology: two-cmbs
 # kernels: normal
 # timeout: 90
+# leaks: normal
 # tags: core clients
 
 # shellcheck disable=SC2317 # run_cases calls the functions, by name

@@ -10,6 +10,7 @@
 # topology: cmb-1
 # kernels: normal
 # timeout: 90
+# leaks: normal
 # tags: nvme cmb
 
 # shellcheck disable=SC2317 # run_cases calls the functions, by name

@@ -13,7 +13,8 @@
 # topology: switch
 # kernels: debug
 # timeout: 240
-# cmdline: kmemleak=on
+# leaks: debug
+# own-boot: yes
 # tags: core failnth
 #
 # x86 warns when adding pages fails, whatever the reason, in its own code:

@@ -17,6 +17,7 @@
 # cmdline: p2pdma.acs=path
 # kernels: normal
 # timeout: 300
+# leaks: normal
 # tags: nvmet acs
 
 # shellcheck disable=SC2317 # run_cases calls the functions, by name

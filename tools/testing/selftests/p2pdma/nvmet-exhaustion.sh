@@ -10,13 +10,9 @@
 # pages are single ones gives buffers of many entries, and each must be mapped
 # (N10). Data is verified (N25), and all of it is counted one way or the other.
 #
-# dma_debug complains of nvme-rdma, which maps completions of 16 bytes that share
-# a cache line.
-#
 # topology: rnic
 # kernels: normal
 # timeout: 400
-# cmdline: dma_debug=off
 # tags: nvmet
 
 # shellcheck disable=SC2317 # run_cases calls the functions, by name

@@ -11,13 +11,9 @@
 # never looked at. N20: a file has no block device. All data is compared with
 # what is on the drive (N25).
 #
-# dma_debug complains of nvme-rdma, which maps completions of 16 bytes that share
-# a cache line.
-#
 # topology: rnic
 # kernels: normal
 # timeout: 400
-# cmdline: dma_debug=off
 # tags: nvmet
 
 # shellcheck disable=SC2317 # run_cases calls the functions, by name

@@ -10,13 +10,9 @@
 # remains. What is left of the kernel's log must be clean, and data that was
 # written after all this is right (N25).
 #
-# dma_debug complains of nvme-rdma, which maps completions of 16 bytes that share
-# a cache line.
-#
 # topology: rnic
 # kernels: normal debug
 # timeout: 500
-# cmdline: dma_debug=off
 # tags: nvmet remove
 
 # shellcheck disable=SC2317 # run_cases calls the functions, by name

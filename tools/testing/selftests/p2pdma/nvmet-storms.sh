@@ -14,13 +14,9 @@
 # thaws them in a worker; lockdep says that this task leaves the kernel with the
 # queues' counters held. That is so with and without peer-to-peer memory.
 #
-# dma_debug complains of nvme-rdma, which maps completions of 16 bytes that share
-# a cache line.
-#
 # topology: rnic
 # kernels: normal debug
 # timeout: 600
-# cmdline: dma_debug=off
 # tags: nvmet
 # allow: WARNING: lock held when returning to user space!
 

@@ -13,7 +13,6 @@
 # topology: rnic-switches
 # kernels: normal
 # timeout: 300
-# cmdline: dma_debug=off
 # tags: nvmet
 
 # shellcheck disable=SC2317 # run_cases calls the functions, by name

@@ -14,6 +14,7 @@
 # kernels: normal
 # timeout: 400
 # trace: dma
+# leaks: normal
 # tags: nvmet
 
 # shellcheck disable=SC2317 # run_cases calls the functions, by name

@@ -16,6 +16,7 @@
 # topology: cmb-sqes
 # kernels: normal debug
 # timeout: 400
+# leaks: normal
 # tags: nvme reset
 # allow: WARNING: lock held when returning to user space!
 

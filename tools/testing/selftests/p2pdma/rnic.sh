@@ -4,13 +4,9 @@
 # The emulated RDMA adapter itself, since what the tests on it say of an NVMe
 # target is worth no more than it is.
 #
-# nvme-rdma maps completions of 16 bytes that share a cache line, of which the
-# debug kernel's dma_debug complains.
-#
 # topology: rnic
 # kernels: normal
 # timeout: 1200
-# cmdline: dma_debug=off
 # trace: dma
 # tags: rnic rdma
 
