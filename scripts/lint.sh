@@ -7,6 +7,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 src=$build/linux
+out=$build/lint
 problems=0
 objects=()
 cd "$top"
@@ -112,12 +113,10 @@ kmake() {
 	make -C "$src" O="$out" CC="ccache gcc" -j"$(nproc)" "$@"
 }
 
-# derive NAME SETTING...: build/lint-NAME, a copy of the warm build of the normal
-# kernel, with other settings. Only what is named gets compiled there.
+# derive SETTING...: build/lint is a copy of the warm build of the normal kernel;
+# give it other settings. Only what is named gets compiled there.
 derive() {
 	local kernel=$build/kernel-normal wanted line
-	out=$build/lint-$1
-	shift
 
 	if [[ ! -f $out/.config || $kernel/.stamp -nt $out/.config ]]; then
 		rm -rf "$out"
@@ -139,7 +138,7 @@ derive() {
 # compiled them for the rest. Sparse may stumble over headers that are not ours:
 # only what is said about our files counts.
 compile_all() {
-	derive rt CONFIG_EXPERT=y CONFIG_PREEMPT_RT=y
+	derive CONFIG_EXPERT=y CONFIG_PREEMPT_RT=y
 	rm -f "${@/#/$out/}"
 	kmake -k C=2 W=1 CF=-fdiagnostic-prefix=sparse: "$@"
 }
@@ -148,9 +147,9 @@ compile_all() {
 compile_modules() {
 	local dir=$1
 
-	rm -rf "$out/modules"
-	cp -r "$dir" "$out/modules"
-	kmake -k C=2 W=1 KBUILD_MODPOST_WARN=1 M="$out/modules" modules
+	rm -rf "$build/lint-modules"
+	cp -r "$dir" "$build/lint-modules"
+	kmake -k C=2 W=1 CF=-fdiagnostic-prefix=sparse: KBUILD_MODPOST_WARN=1 M="$build/lint-modules" modules
 }
 
 # Everything that speaks of peer memory, with the feature off: R1.9 at compile
@@ -158,7 +157,7 @@ compile_modules() {
 compile_off() {
 	local -a objects
 
-	derive off CONFIG_PCI_P2PDMA=n
+	derive CONFIG_PCI_P2PDMA=n
 	mapfile -t objects < <(git -C "$src" grep -liE 'p2pdma|p2pmem' -- '*.c' |
 		grep -vxF -f <("$top/scripts/tree.py" list | grep -vx drivers/nvme/host/cmb.c) |
 		while read -r f; do
@@ -185,13 +184,15 @@ start_compiler() {
 	mapfile -t sources < <("$top/scripts/tree.py" list | grep '\.[ch]$')
 	for f in "${sources[@]}"; do
 		case $f in
-		tools/*) [[ ! -f $(dirname "$f")/Kbuild ]] || modules=$(dirname "$f") ;;
+		*/modules/*.c) modules=$(dirname "$f") ;;
+		tools/*) ;;
 		*.c) objects+=("${f%.c}.o") ;;
 		esac
 	done
 	(
 		run_logged lint-objects compile_all "${objects[@]}"
-		out=$build/lint-rt run_logged lint-modules compile_modules "$modules"
+		# Not for PREEMPT_RT, whose spin_unlock() sparse counts twice.
+		out=$build/kernel-normal run_logged lint-modules compile_modules "$modules"
 		run_logged lint-off compile_off
 	) &
 	compiler=$!
