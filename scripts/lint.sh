@@ -230,6 +230,11 @@ check_ascii() {
 	finding "non-ASCII source" "$text"
 }
 
+# Each requirement has a test, and the table of them is up to date.
+check_requirements() {
+	finding "requirements and tests" "$(scripts/requirements.py --check || true)"
+}
+
 main() {
 	step "Lint"
 	[[ -e $src/.git ]] || die "there is no build/linux; run 'make tree'"
@@ -246,6 +251,7 @@ main() {
 	check_python
 	check_spelling
 	check_ascii
+	check_requirements
 	if ((problems)); then
 		printf 'lint: %d problems\n' "$problems"
 		exit 1
