@@ -72,7 +72,8 @@ def kunit_cases(path):
     for kind, name in CASE.findall(text):
         comment = re.search(r"/\*((?:(?!\*/).)*)\*/\n(?:static )?void " + name + r"\(",
                             text, re.S)
-        numbers = re.findall(rf"\b{NUMBER}\b", comment[1]) if comment else []
+        start = re.match(rf"[\s*]*((?:{NUMBER} )*{NUMBER})(?::|\s*$)", comment[1]) if comment else None
+        numbers = start[1].split() if start else []
         # Each parameter of such a case has numbers of its own.
         if numbers or "PARAM" not in kind:
             yield suite, name, numbers

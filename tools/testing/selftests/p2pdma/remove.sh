@@ -299,5 +299,5 @@ add "R1.7 N2: so does remove" held remove
 add "R1.7: it says so every ten seconds" every_ten_seconds
 add "R1.7 R9.6 N2 N25: providers come and go during copies" during_copies
 add "R1.7 N25: the drive with the CMB is pulled during copies" pulled
-add "one end of the copy goes: an error, and no memory is kept" end_goes
+add "R10.3 N1 N25: one end of the copy goes: an error, and no memory is kept" end_goes
 run_cases
