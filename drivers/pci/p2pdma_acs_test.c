@@ -962,7 +962,7 @@ static void expect_lost(struct fixture *f, u32 *generation, const char *when)
 }
 
 /*
- * R1.7 R9.4: what was under way by a port that is shut may not have arrived,
+ * R1.7: what was under way by a port that is shut may not have arrived,
  * whoever shut it, and nothing but the generation tells
  */
 static void data_under_way_by_a_port_that_shuts_counts_as_lost(struct kunit *test)

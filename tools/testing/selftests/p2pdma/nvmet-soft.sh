@@ -179,7 +179,7 @@ add_nvmet "R9.2 N22 N25: the loop transport is unharmed" loop
 add_nvmet "R9.2 N20 N25: a file on rxe, direct" file_backed rxe 0
 add_nvmet "R9.2 N20 N25: a file on siw, buffered" file_backed siw 1
 add_nvmet "R9.2 N20 N25: a file on loop" file_backed loop 0
-add_nvmet "R9.2 N25: passthru on rxe" passthru rxe
-add_nvmet "R9.2 N25: passthru on loop" passthru loop
+add_nvmet "R9.2 N22 N25: passthru on rxe" passthru rxe
+add_nvmet "R9.2 N22 N25: passthru on loop" passthru loop
 add "R9.6 N1: nothing is left" nothing_is_left
 run_cases
