@@ -13,8 +13,7 @@ one place only:
     KUnit            the comment directly above the function of a case
                      (/* R2.2 N5: sentence */), and parameter descriptions
                      ({ "R2.2 N5 sentence", ... })
-    static checks    the name of a finding: finding "R5.2: name" in lint.sh, or
-                     of a step in another script: step "R10.5: name"
+    static checks    the name of a finding in lint.sh: finding "R5.2: name"
 
 Prose elsewhere may mention numbers; it does not count.
 """
@@ -33,7 +32,7 @@ BEGIN, END = ".. begin of the table\n\n", "\n.. end of the table\n"
 EQUIPMENT = ("rnic.sh",)
 NUMBER = r"(?:R\d+\.\d+|N\d+)"
 TITLE = re.compile(rf"^\s*add(?:_nvmet)? \"((?:{NUMBER} )*{NUMBER}(?=:))?(.*?)\"", re.M)
-STATIC = re.compile(rf"\b(?:finding|step) \"((?:{NUMBER} )*{NUMBER}): ")
+STATIC = re.compile(rf"\bfinding \"((?:{NUMBER} )*{NUMBER}): ")
 CASE = re.compile(r"KUNIT_CASE(\w*)\((\w+)")
 PARAMETER = re.compile(rf"\{{ \"((?:{NUMBER} )+)")
 FUNCTION = re.compile(r"^(\w+)\(\)\n?\s*\{\n(.*?)^\}", re.M | re.S)
@@ -57,9 +56,9 @@ def shell_cases(path):
     text = path.read_text(encoding="utf-8")
     callers = {}
     for name, body in FUNCTION.findall(text) if path.stem.endswith("-lib") else ():
-        for title in TITLE.finditer(body):
-            callers[title[0]] = [test.name for test in sorted(SELFTESTS.glob("*.sh"))
-                                 if re.search(rf"^{name}\b(?!\()", test.read_text(), re.M)]
+        tests = [test.name for test in SELFTESTS.glob("*.sh")
+                 if re.search(rf"^{name}\b(?!\()", test.read_text(encoding="utf-8"), re.M)]
+        callers.update((title[0], tests) for title in TITLE.finditer(body))
     for title in TITLE.finditer(text):
         for test in callers.get(title[0], [path.name]):
             yield test, (title[1] or "") + title[2], (title[1] or "").split()
@@ -84,34 +83,34 @@ def all_cases():
         yield from shell_cases(path)
     for path in sorted((TOP / "drivers/pci").glob("p2pdma_*_test.c")):
         yield from kunit_cases(path)
-    for path in sorted((TOP / "scripts").glob("*.sh")):
-        for match in STATIC.finditer(path.read_text(encoding="utf-8")):
-            yield "static check", f"a check of {path.name}", match[1].split()
+    for match in STATIC.finditer((TOP / "scripts/lint.sh").read_text(encoding="utf-8")):
+        yield "static check", "lint.sh", match[1].split()
 
 
 def table(known, covered):
     widths = (max(len(number) for number in known), 42, 46)
     rule = "  ".join("=" * width for width in widths)
 
-    def rows(*cells):
+    def row(*cells):
         columns = [textwrap.wrap(cell, width, break_on_hyphens=False) or [""]
                    for cell, width in zip(cells, widths)]
         for i in range(max(map(len, columns))):
             yield "  ".join((column[i] if i < len(column) else "").ljust(width)
                             for column, width in zip(columns, widths)).rstrip()
 
-    lines = [rule, *rows("No.", "What", "Tests"), rule]
+    lines = [rule, *row("No.", "What", "Tests"), rule]
     for number, (name, state) in known.items():
         tests = ", ".join(sorted(covered.get(number, ())))
-        lines += rows(number, name, "; ".join(filter(None, (state, tests))))
+        lines += row(number, name, "; ".join(filter(None, (state, tests))))
     return "\n".join(lines + [rule]) + "\n"
 
 
 def main():
     if sys.argv[1:] not in (["--check"], ["--write"]):
         sys.exit(__doc__)
-    known, covered, problems = requirements(), {}, []
+    known, covered, tests, problems = requirements(), {}, set(), []
     for test, title, numbers in all_cases():
+        tests.add(test)
         if not numbers and test not in EQUIPMENT:
             problems.append(f"{test}: {title}: no number")
         for number in numbers:
@@ -122,6 +121,8 @@ def main():
                 problems.append(f"{test}: {title}: {number} is said not to be built yet")
     problems += [f"{number}: no test covers it ({name})" for number, (name, state)
                  in known.items() if number not in covered and state != "not built yet"]
+    problems += [f"{path.name}: no case found" for path in SELFTESTS.glob("*.sh")
+                 if "\n# topology:" in path.read_text(encoding="utf-8") and path.name not in tests]
     before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
     old, found, after = rest.partition(END)
     if not found:
