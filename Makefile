@@ -49,7 +49,7 @@ stock: tree	## build the untouched kernel, for comparison
 guest:		## build the guest's user space
 	@scripts/guest.sh
 
-lint: kernel	## checkpatch --strict, sparse, W=1, kernel-doc, shellcheck, spelling
+lint: kernel	## checkpatch --strict, sparse, W=1, kernel-doc, shellcheck, requirements
 	@scripts/lint.sh
 
 refresh:	## write the commits of build/linux back to patches/ and files

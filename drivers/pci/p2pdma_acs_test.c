@@ -404,7 +404,7 @@ static void switch_clears_legs_at_enumeration(struct kunit *test)
 			fabric_log_count(test, mark, "6",
 					 OPENED("switch")));
 
-	/* N15: ports of the root complex, and endpoints */
+	/* Ports of the root complex, and endpoints */
 	KUNIT_EXPECT_EQ(test, FULL, word(f, "R"));
 	KUNIT_EXPECT_EQ(test, FULL, word(f, "R2"));
 	KUNIT_EXPECT_EQ(test, FULL, word_of(list_first_entry(&legs[0]->subordinate->devices,
@@ -822,7 +822,7 @@ static void path_opens_only_downstream_ports_of_switches(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, FULL, word(f, "R"));
 }
 
-/* EMULATION: a root port below an upstream port is QEMU's leg with ACS */
+/* R4.1 R4.4: QEMU's leg with ACS is a root port below an upstream port */
 static void leg_that_says_it_is_a_root_port_is_a_leg(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test,
@@ -962,7 +962,7 @@ static void expect_lost(struct fixture *f, u32 *generation, const char *when)
 }
 
 /*
- * R1.7 R9.4: what was under way by a port that is shut may not have arrived,
+ * R1.7: what was under way by a port that is shut may not have arrived,
  * whoever shut it, and nothing but the generation tells
  */
 static void data_under_way_by_a_port_that_shuts_counts_as_lost(struct kunit *test)
@@ -1091,6 +1091,7 @@ static struct orchestrator *hopeful_user(struct fixture *f)
 /* Wherever the function is below the switch; the last is of no concern */
 static const char * const concerned[] = { "P", "P1", "C", "Q", "S" };
 
+/* R2.8 R4.2: wherever it is below the switch */
 static void path_is_refused_with_a_function_in_user_space(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, redirecting, P2PDMA_ACS_PATH);
@@ -1110,6 +1111,9 @@ static void path_is_refused_with_a_function_in_user_space(struct kunit *test)
 	unbind_drivers(f);
 }
 
+/*
+ * R2.9 R4.2 N27: ports are shut and the list is told before the driver's probe
+ */
 static void path_is_taken_back_before_a_function_goes_to_user_space(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, redirecting, P2PDMA_ACS_PATH);
@@ -1140,6 +1144,7 @@ static void path_is_taken_back_before_a_function_goes_to_user_space(struct kunit
 	KUNIT_EXPECT_EQ(test, 1, user->told);
 }
 
+/* R4.2 */
 static void path_is_refused_with_pasid_enabled(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, redirecting, P2PDMA_ACS_PATH);
@@ -1156,6 +1161,7 @@ static void path_is_refused_with_pasid_enabled(struct kunit *test)
 	dev(f, "Y")->pasid_enabled = 0;
 }
 
+/* R4.2 */
 static void path_is_refused_with_something_untrusted(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, redirecting, P2PDMA_ACS_PATH);
@@ -1170,7 +1176,9 @@ static void path_is_refused_with_something_untrusted(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, dev(f, "P"), find(user));
 }
 
-/* Who has no memory and is not below the port reaches nothing and is not reached */
+/*
+ * R4.2: without memory, and not below the port: neither reaches nor is reached
+ */
 static void function_out_of_reach_does_not_matter(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, redirecting, P2PDMA_ACS_PATH);
@@ -1184,7 +1192,7 @@ static void function_out_of_reach_does_not_matter(struct kunit *test)
 	dev(f, "C")->pasid_enabled = 0;
 }
 
-/* Without an IOMMU there is no group, and nothing to be taken back for */
+/* R2.9 R4.2: no IOMMU, no group to wait for; but a dock closes the path */
 static void hot_add_without_iommu_leaves_paths_open(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, redirecting, P2PDMA_ACS_PATH);
@@ -1329,6 +1337,7 @@ static int group_of(struct pci_dev *pdev)
 	return id;
 }
 
+/* R4.2 */
 static void path_is_refused_between_iommu_groups(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, redirecting, P2PDMA_ACS_PATH);
@@ -1340,6 +1349,7 @@ static void path_is_refused_between_iommu_groups(struct kunit *test)
 	expect_refused(f, user, "are in different IOMMU groups");
 }
 
+/* R4.2 */
 static void path_is_opened_within_an_iommu_group(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, one_group, P2PDMA_ACS_PATH);
@@ -1353,7 +1363,7 @@ static void path_is_opened_within_an_iommu_group(struct kunit *test)
 	unbind_drivers(f);
 }
 
-/* A third one, which nobody uses: its group is not that of the others */
+/* R4.2: a function that nobody uses, in a group of its own */
 static void path_is_refused_if_a_bystander_is_isolated(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, one_group, P2PDMA_ACS_PATH);
@@ -1370,7 +1380,7 @@ static void path_is_refused_if_a_bystander_is_isolated(struct kunit *test)
 	expect_refused(f, user, "are in different IOMMU groups");
 }
 
-/* A device that was there first is in the group because of its way to the root */
+/* R2.9 R4.2 N27: it is isolated, those that were there first are not */
 static void hot_added_function_gets_its_own_group(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, one_group, P2PDMA_ACS_PATH);
@@ -1392,7 +1402,7 @@ static void hot_added_function_gets_its_own_group(struct kunit *test)
 	expect_open(f, "");
 }
 
-/* ... and where it joins them after all, the path is there again on demand */
+/* R2.9 R4.2 N27: until its group is formed; then the path opens on demand */
 static void hot_add_takes_the_path_back_for_a_while(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, one_group, P2PDMA_ACS_PATH);
@@ -1415,6 +1425,7 @@ static void hot_add_takes_the_path_back_for_a_while(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1, user->told);
 }
 
+/* R4.2 */
 static void path_is_refused_with_a_domain_of_unknown_content(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, one_group, P2PDMA_ACS_PATH);
@@ -1440,7 +1451,7 @@ static void path_is_refused_with_a_domain_of_unknown_content(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, ret);
 }
 
-/* The DMA API keeps the windows of the host bridge free */
+/* R4.2: the DMA API keeps the windows of the host bridge free */
 static void path_is_opened_with_the_domain_of_the_dma_api(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, one_group, P2PDMA_ACS_PATH);
@@ -1452,7 +1463,7 @@ static void path_is_opened_with_the_domain_of_the_dma_api(struct kunit *test)
 	bound_user(f);
 }
 
-/* vfio claims a group: also one that is reached by way of somebody else */
+/* R4.2: vfio claims a group, also by way of another member */
 static void path_is_refused_while_user_space_owns_the_group(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, one_group, P2PDMA_ACS_PATH);
@@ -1467,7 +1478,7 @@ static void path_is_refused_while_user_space_owns_the_group(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, dev(f, "P"), find(user));
 }
 
-/* One IOMMU group is one fate, also with what is elsewhere */
+/* R2.9 R4.2 N27: a member of the group that is not below the switch */
 static void path_is_taken_back_with_a_group_member_elsewhere(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test,

@@ -112,7 +112,7 @@ static struct pci_dev *find_anew(struct fixture *f)
 	return find(f);
 }
 
-/* N5 */
+/* R2.2 R2.3 N5 */
 static void empty_list_finds_nothing(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, choice);
@@ -126,7 +126,7 @@ static void empty_list_finds_nothing(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -ENOENT, pci_p2pdma_assign_provider(&f->list, q));
 }
 
-/* R2.2 */
+/* R2.2 N7: and none that is reached through the root complex only */
 static void nearest_provider_is_found(struct kunit *test)
 {
 	static const char * const nearest_first[] = { "P", "Q", "S" };
@@ -142,11 +142,11 @@ static void nearest_provider_is_found(struct kunit *test)
 				    find_anew(f));
 		pci_p2pmem_publish(dev(f, nearest_first[i]), false);
 	}
-	/* N7: it is the only one left, and has most memory */
+	/* It is the only one left, and has most memory */
 	KUNIT_EXPECT_NULL(test, find_anew(f));
 }
 
-/* R2.2: a drive's own CMB is best of all, if it reaches it (R1.12) */
+/* R1.12 R2.2: a drive's own CMB is best of all */
 static void own_memory_is_best_if_declared(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, choice);
@@ -289,7 +289,7 @@ static void only_published_memory_is_found(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, pci_p2pdma_resume(q));
 	KUNIT_EXPECT_PTR_EQ(test, q, find_anew(f));
 
-	/* R1.3: its own driver's all the same */
+	/* Its own driver's all the same */
 	pci_p2pmem_publish(q, false);
 	pci_free_p2pmem(q, pci_alloc_p2pmem(q, SZ_4M), SZ_4M);
 	KUNIT_EXPECT_EQ(test, SZ_4M, fabric_sysfs_number(q, "available"));
@@ -367,7 +367,7 @@ static void named_provider_is_checked_the_same(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, s, find(f));
 }
 
-/* N6: two namespaces of one drive */
+/* R2.1 N4 N6: two namespaces of one drive */
 static void function_added_twice_needs_two_removals(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, choice);
@@ -393,7 +393,6 @@ static void function_added_twice_needs_two_removals(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, refs, fabric_refs(c));
 }
 
-/* R2.1: the nearest PCI function above a device counts */
 static void bare_device_release(struct device *d)
 {
 	kfree(d);
@@ -411,6 +410,7 @@ static struct device *bare_device(struct kunit *test, struct device *parent)
 	return d;
 }
 
+/* R2.1 R2.4: the nearest PCI function above a device counts */
 static void device_below_a_function_stands_for_it(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, choice);
@@ -466,7 +466,7 @@ static void virtual_dma_is_no_client(struct kunit *test)
 #endif
 }
 
-/* N11 R2.7: a binding does not outlive its path */
+/* R2.7 N11: a binding does not outlive its path */
 static void acs_change_is_seen_by_bound_lists(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, choice);
@@ -567,7 +567,9 @@ static void resume_does_not_repeat_what_was_told(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 3, atomic_read(&f->told));
 }
 
-/* An orchestrator that found nothing, or the second best, asks for this */
+/*
+ * R2.7: an orchestrator that found nothing, or the second best, asks for this
+ */
 static void changes_tell_when_to_search_again(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, two_clients);
@@ -601,7 +603,7 @@ static void changes_tell_when_to_search_again(struct kunit *test)
 	KUNIT_EXPECT_NE(test, changes, pci_p2pdma_changes());
 }
 
-/* Its path goes by the physical function, which may be removed before the list */
+/* N4: its path goes by the physical function, which may be removed first */
 static void virtual_function_keeps_the_physical_one(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test,
@@ -684,7 +686,7 @@ static void references_balance_in_every_order(struct kunit *test)
 	KUNIT_EXPECT_GT(test, bound, 500);
 }
 
-/* N4: the provider goes first, then the list */
+/* R2.1 R2.8 N4: the provider goes first, then the list */
 static void list_may_outlive_its_provider(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, choice);
@@ -703,7 +705,7 @@ static void list_may_outlive_its_provider(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, s, find_anew(f));
 }
 
-/* R2.1: a driver that was bound anew; the list still names the old provider */
+/* R2.3 R2.9 N4: the driver was bound anew, the list has the old provider */
 static void list_can_be_assigned_to_a_provider_that_is_back(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, choice);
@@ -732,7 +734,7 @@ static void list_can_be_assigned_to_a_provider_that_is_back(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, refs - 1, fabric_refs(q));
 }
 
-/* The client goes first: it stays a client until it is removed */
+/* R2.1 N4: it stays a client until it is removed from the list */
 static void client_may_go_before_its_list(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, choice);
@@ -745,7 +747,7 @@ static void client_may_go_before_its_list(struct kunit *test)
 	KUNIT_EXPECT_NULL(test, find_anew(f));
 }
 
-/* R2.2: searching logs nothing; R2.8: explaining says all */
+/* R2.2 R2.8: searching logs nothing; explaining says all */
 static void search_is_silent_and_explanation_is_not(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, choice);

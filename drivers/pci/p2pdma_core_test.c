@@ -2,8 +2,8 @@
 /*
  * KUnit tests of peer-to-peer DMA: regions, allocation, tear-down
  *
- * On simulated fabrics, see p2pdma_fabric_test.h. Each test names what it
- * covers: requirements R..., faults that must never happen N....
+ * On simulated fabrics, see p2pdma_fabric_test.h. The comment above each case
+ * names the requirements that it covers, see the README.rst of the selftests.
  */
 #include <linux/completion.h>
 #include <linux/delay.h>
@@ -113,6 +113,7 @@ static const struct bad_range bad_ranges[] = {
 
 KUNIT_ARRAY_PARAM_DESC(bad_range, bad_ranges, why);
 
+/* R1.2 N3: with no region, and with one that has to go on working */
 static void bad_range_is_refused_without_a_trace(struct kunit *test)
 {
 	const struct bad_range *bad = test->param_value;
@@ -134,7 +135,7 @@ static void bad_range_is_refused_without_a_trace(struct kunit *test)
 	add_region(test, pdev, bad->dev[0] == 'U' ? 2 : 0, SZ_2M, 0);
 	expect_works(test, pdev, SZ_2M);
 
-	/* And once more, with a region that has to go on working: N3 */
+	/* And once more, with a region that has to go on working */
 	KUNIT_EXPECT_EQ(test, -EINVAL,
 			pci_p2pdma_add_resource(pdev, bad->bar, bad->size,
 						bad->offset));
@@ -212,7 +213,7 @@ static void move_to_bad_place(struct kunit *test, const struct bad_place *bad,
 	res->end = res->start + SZ_2M - 1;
 }
 
-/* No fabric has such a BAR, and no kernel should: only the resource says so */
+/* R1.2: no fabric has such a BAR, so only the resource says so */
 static void bad_place_is_refused_without_a_trace(struct kunit *test)
 {
 	const struct bad_place *bad = test->param_value;
@@ -270,7 +271,7 @@ static void several_regions_make_one_pool(struct kunit *test)
 	pci_free_p2pmem(pdev, small, SZ_4M);
 }
 
-/* R1.2: the pages are told from ordinary memory, all of them; R1.10 */
+/* R1.2 R1.10: all pages are told from ordinary memory */
 static void each_page_of_a_region_is_peer_memory(struct kunit *test)
 {
 	struct fabric *fabric = fabric_create(test, one_provider);
@@ -322,7 +323,7 @@ static void publishing_nothing_is_harmless(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, fabric_sysfs_number(pdev, "published"));
 }
 
-/* Everything else is harmless too, where there is no provider */
+/* R1.4 R1.5 R1.6 R1.7: calls are harmless where there is no provider */
 static void a_function_without_regions_does_nothing(struct kunit *test)
 {
 	struct fabric *fabric = fabric_create(test, one_provider);
@@ -343,12 +344,12 @@ static void a_function_without_regions_does_nothing(struct kunit *test)
 	pci_p2pmem_free_sgl(pdev, NULL);
 	KUNIT_EXPECT_EQ(test, 0, fabric_log_errors(test, mark, pdev));
 
-	/* R1.4: one line, no BUG */
+	/* One line, no BUG */
 	pci_free_p2pmem(pdev, test, PAGE_SIZE);
 	KUNIT_EXPECT_EQ(test, 1, fabric_log_errors(test, mark, pdev));
 }
 
-/* R5.1: three numbers, there exactly as long as the provider */
+/* R1.3 R5.1: three numbers, there exactly as long as the provider */
 static void sysfs_shows_the_provider(struct kunit *test)
 {
 	struct fabric *fabric = fabric_create(test, one_provider);
@@ -556,7 +557,6 @@ static void bad_free_is_one_error_line_and_no_change(struct kunit *test)
 	pci_p2pdma_drain(other);
 }
 
-/* R1.4: any context but NMI */
 struct irq_alloc {
 	struct irq_work work;
 	struct pci_dev *pdev;
@@ -575,6 +575,7 @@ static void alloc_in_irq(struct irq_work *work)
 	irq->kept = pci_alloc_p2pmem(irq->pdev, SZ_64K);
 }
 
+/* R1.4: in a hard interrupt */
 static void allocation_works_in_interrupts(struct kunit *test)
 {
 	struct fabric *fabric = fabric_create(test, one_provider);
@@ -591,6 +592,7 @@ static void allocation_works_in_interrupts(struct kunit *test)
 	pci_free_p2pmem(irq.pdev, irq.kept, SZ_64K);
 }
 
+/* R1.4 R1.5: where PREEMPT_RT does not allow sleeping either */
 static void allocation_works_under_a_raw_spinlock(struct kunit *test)
 {
 	struct fabric *fabric = fabric_create(test, one_provider);
@@ -776,7 +778,7 @@ static void fragmented_pool_gives_many_entries(struct kunit *test)
 	expect_works(test, pdev, SZ_2M);
 }
 
-/* R1.6 */
+/* R1.6 R1.7: length 0, more than there is, and from a quiesced provider */
 static void scatterlist_that_cannot_be_had_is_null(struct kunit *test)
 {
 	struct fabric *fabric = fabric_create(test, one_provider);
@@ -839,13 +841,13 @@ static void foreign_scatterlist_is_refused(struct kunit *test)
  * Quiesce, drain, resume, removal
  */
 
+/* R1.7: a reset quiesces and resumes while memory is out */
 static void quiesced_provider_hands_out_nothing(struct kunit *test)
 {
 	struct fabric *fabric = fabric_create(test, one_provider);
 	struct pci_dev *pdev = fabric_dev(fabric, "P");
 	void *addr;
 
-	/* R1.7: a reset quiesces and resumes while memory is out */
 	add_region(test, pdev, 0, 0, 0);
 	addr = pci_alloc_p2pmem(pdev, SZ_1M);
 	KUNIT_ASSERT_NOT_NULL(test, addr);
@@ -988,7 +990,7 @@ static void region_added_while_drained_works_later(struct kunit *test)
 			fabric_log_count(test, mark, NULL, "WARNING:"));
 }
 
-/* N1 N2: removal waits for held memory, which keeps its struct pages */
+/* R1.7 R1.11 N1 N2: removal waits for held memory, which keeps its pages */
 static void removal_waits_for_held_memory(struct kunit *test)
 {
 	struct fabric *fabric = fabric_create(test, one_provider);
@@ -1025,7 +1027,7 @@ static void removal_waits_for_held_memory(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, pci_p2pdma_generation(pdev));
 }
 
-/* N1: after a failure at any place, removal is as quick as without */
+/* R1.2 N1: after a failure at any place, removal is as quick as without */
 static void removal_after_failed_registration_is_quick(struct kunit *test)
 {
 	struct fabric *fabric = fabric_create(test, one_provider);
@@ -1101,7 +1103,7 @@ static struct idle_user *idle_user_new(struct kunit *test,
 	return user;
 }
 
-/* N1 R1.7 R2.9: told before draining, gives back, removal does not wait */
+/* R1.7 R2.9 N1: told before draining, gives back, removal does not wait */
 static void idle_orchestrators_do_not_delay_removal(struct kunit *test)
 {
 	struct fabric *fabric = fabric_create(test, two_providers);
@@ -1131,7 +1133,7 @@ static void idle_orchestrators_do_not_delay_removal(struct kunit *test)
 	}
 }
 
-/* R2.9: once for each binding, however many steps tear-down has */
+/* R1.3 R2.9: once for each binding, however many steps tear-down has */
 static void each_binding_is_told_once(struct kunit *test)
 {
 	struct fabric *fabric = fabric_create(test, two_providers);
@@ -1143,7 +1145,7 @@ static void each_binding_is_told_once(struct kunit *test)
 	pci_p2pmem_publish(pdev, true);
 	user = idle_user_new(test, client, pdev);
 
-	/* Withdrawing does not disturb who uses it already: R1.3 */
+	/* Withdrawing does not disturb who uses it already */
 	pci_p2pmem_publish(pdev, false);
 	KUNIT_EXPECT_EQ(test, 0, user->told);
 	pci_p2pmem_publish(pdev, true);
@@ -1329,7 +1331,7 @@ static void function_is_no_client_of_itself_unless_declared(struct kunit *test)
 }
 
 /*
- * R1.8 N2: everything at once, while providers come and go
+ * Everything at once
  */
 
 #define STORM_PROVIDERS	4
@@ -1455,6 +1457,7 @@ static void storm_start(struct kunit *test, int (*fn)(void *), void *storm)
 			kunit_add_action_or_reset(test, storm_stop, task));
 }
 
+/* R1.8 N2: while providers come and go */
 static void everything_at_once_is_legal(struct kunit *test)
 {
 	struct fabric *fabric = fabric_create(test, storm_fabric);
@@ -1502,7 +1505,6 @@ static void everything_at_once_is_legal(struct kunit *test)
 	KUNIT_EXPECT_GT(test, atomic_long_read(&storm->read), 0);
 }
 
-/* R1.8: two first registrations of one function at the same time */
 struct racer {
 	struct pci_dev *pdev;
 	int bar;
@@ -1521,6 +1523,7 @@ static int racer_registers(void *data)
 	return 0;
 }
 
+/* R1.8: first registrations of one function at the same time */
 static void first_registrations_may_race(struct kunit *test)
 {
 	struct fabric *fabric = fabric_create(test, one_provider);

@@ -205,7 +205,7 @@ static void many_segments_get_their_bus_addresses(struct kunit *test)
 	unmap(f, ARRAY_SIZE(parts));
 }
 
-/* R3.2: what pci_p2pmem_alloc_sgl() makes can be mapped; R1.6 */
+/* R1.6 R3.1 R3.2: what pci_p2pmem_alloc_sgl() makes can be mapped */
 static void allocated_list_can_be_mapped(struct kunit *test)
 {
 	const struct translation *t = test->param_value;
@@ -225,7 +225,7 @@ static void allocated_list_can_be_mapped(struct kunit *test)
 	pci_p2pmem_free_sgl(f->p, sgl);
 }
 
-/* Two regions of one provider, with different offsets, in one list */
+/* R3.1 R3.2: two regions of one provider in one list, their offsets differ */
 static void regions_of_one_provider_may_be_mixed(struct kunit *test)
 {
 	const struct translation *t = test->param_value;
@@ -252,7 +252,7 @@ static void regions_of_one_provider_may_be_mixed(struct kunit *test)
 	pci_free_p2pmem(f->p, low, SZ_4M);
 }
 
-/* N9 R3.2 */
+/* R3.2 N9 */
 static void ordinary_memory_is_refused(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, 0);
@@ -261,7 +261,7 @@ static void ordinary_memory_is_refused(struct kunit *test)
 	expect_refused(f, f->c, 1);
 }
 
-/* N9 R3.2: wherever in the list it is */
+/* R3.2 N9: wherever in the list the ordinary memory is */
 static void mixed_list_is_refused(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, 0);
@@ -293,7 +293,7 @@ static void list_of_two_providers_is_refused(struct kunit *test)
 	}
 }
 
-/* R3.2 N7 */
+/* R1.12 R3.2 N7: another device, and the provider unless it is declared */
 static void device_that_cannot_reach_is_refused(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, 0);
@@ -303,14 +303,14 @@ static void device_that_cannot_reach_is_refused(struct kunit *test)
 	expect_refused(f, f->n, 1);
 	KUNIT_EXPECT_EQ(test, 1, map(f, f->c, 1));
 	unmap(f, 1);
-	/* R1.12: nor does the provider itself, unless declared */
+	/* Nor does the provider itself, unless declared */
 	expect_refused(f, &f->p->dev, 1);
 	pci_p2pdma_set_self_access(f->p, true);
 	KUNIT_EXPECT_EQ(test, 1, map(f, &f->p->dev, 1));
 	unmap(f, 1);
 }
 
-/* N11 R2.7: what was true when the list was bound does not count */
+/* R2.7 R3.2 N11: the verdict at mapping counts, not that at binding */
 static void mapping_follows_acs_at_run_time(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, 0);
@@ -389,6 +389,7 @@ static void segment_longer_than_the_limit_is_refused(struct kunit *test)
 	unmap(f, 1);
 }
 
+/* R3.2: the device's segment boundary is compared with bus addresses */
 static void segment_across_the_boundary_is_refused(struct kunit *test)
 {
 	const struct translation *t = test->param_value;
@@ -407,7 +408,7 @@ static void segment_across_the_boundary_is_refused(struct kunit *test)
 	expect_refused(f, f->c, 1);
 }
 
-/* N10: in each place of a list */
+/* R3.2 N10: in each place of a list */
 static void segment_without_length_is_refused(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, 0);
@@ -439,6 +440,7 @@ static void segment_across_the_end_is_refused(struct kunit *test)
 	expect_refused(f, f->c, 1);
 }
 
+/* R3.2: 0 entries, fewer, and more than the list has */
 static void no_entries_are_refused(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, 0);
@@ -452,7 +454,7 @@ static void no_entries_are_refused(struct kunit *test)
 }
 
 /*
- * The DMA API, by the same rule: R3.3
+ * The DMA API, by the same rule
  */
 
 static int dma_map(struct fixture *f, struct device *client)
@@ -466,6 +468,7 @@ static void dma_unmap(struct fixture *f)
 	KUNIT_EXPECT_EQ(f->test, 0, marked(f->table.sgl, f->table.orig_nents));
 }
 
+/* R3.1 R3.3 N10: one rule for both entry points */
 static void dma_api_gives_the_same_addresses(struct kunit *test)
 {
 	const struct translation *t = test->param_value;
@@ -483,7 +486,7 @@ static void dma_api_gives_the_same_addresses(struct kunit *test)
 	dma_unmap(f);
 }
 
-/* Ordinary pages before, between and behind those of two providers */
+/* R3.3 N10: ordinary pages before, between and after those of two providers */
 static void dma_api_takes_mixed_lists(struct kunit *test)
 {
 	const struct translation *t = test->param_value;
@@ -514,6 +517,7 @@ static void dma_api_takes_mixed_lists(struct kunit *test)
 	dma_unmap(f);
 }
 
+/* R3.3 N7 N10: a path that is not accepted, and a segment of length 0 */
 static void dma_api_refuses_what_cannot_be_reached(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, 0);
@@ -530,12 +534,12 @@ static void dma_api_refuses_what_cannot_be_reached(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -EREMOTEIO, dma_map(f, f->c));
 	fabric_set_acs(f->fabric, "DC", 0);
 
-	/* N10 */
 	sgl[1].length = 0;
 	KUNIT_EXPECT_EQ(test, -EREMOTEIO, dma_map(f, f->c));
 	KUNIT_EXPECT_EQ(test, 0, marked(sgl, 3));
 }
 
+/* R3.3 */
 static void dma_api_refuses_what_is_beyond_the_mask(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, 0);
@@ -586,6 +590,7 @@ static void allow_host(struct fixture *f)
 						  NULL));
 }
 
+/* R2.6 R3.2 N10: by CPU physical address, every entry */
 static void root_complex_gets_the_cpu_address(struct kunit *test)
 {
 	const struct translation *t = test->param_value;
@@ -615,6 +620,7 @@ static void root_complex_gets_the_cpu_address(struct kunit *test)
 	unmap(f, 3);
 }
 
+/* R2.6 R2.7 R3.2 N7 N11: a list mapped before is unmapped as it was mapped */
 static void root_complex_is_refused_once_it_is_not_allowed(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, 0);
@@ -631,6 +637,7 @@ static void root_complex_is_refused_once_it_is_not_allowed(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -EREMOTEIO, map(f, f->n, 2));
 }
 
+/* R3.2 N9 N10: ordinary memory, another provider, a wrong length */
 static void root_complex_lists_are_checked_whole(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, 0);
@@ -651,6 +658,7 @@ static void root_complex_lists_are_checked_whole(struct kunit *test)
 	pci_p2pdma_unmap_sg(f->n, sgl, 2, DMA_BIDIRECTIONAL);
 }
 
+/* R3.2 */
 static void root_complex_address_beyond_the_mask_is_refused(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, 0);
@@ -664,7 +672,7 @@ static void root_complex_address_beyond_the_mask_is_refused(struct kunit *test)
 	dma_set_mask(f->n, DMA_BIT_MASK(64));
 }
 
-/* R3.2: addresses are known only when it is mapped, and then it is taken back */
+/* R3.2: the addresses are known only after mapping, which is then undone */
 static void root_complex_segment_across_the_boundary_is_refused(struct kunit *test)
 {
 	struct fixture *f = fixture_create(test, 0);
@@ -763,6 +771,7 @@ static void list_is_mapped_right_while_its_path_changes(struct kunit *test)
 	KUNIT_EXPECT_LT(test, marks, 2 * mapped);
 }
 
+/* R2.6 R3.3 */
 static void dma_api_takes_the_root_complex_and_mixed_lists(struct kunit *test)
 {
 	const struct translation *t = test->param_value;

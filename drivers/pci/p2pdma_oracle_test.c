@@ -1303,7 +1303,7 @@ static void report_sequence(struct live *live, int a, int b, u64 from,
 			   from);
 }
 
-/* N11 R2.7: verdicts are new after everything that can happen */
+/* R2.7 N11: verdicts are new after everything that can happen */
 static void verdicts_do_not_depend_on_what_was_before(struct kunit *test)
 {
 	unsigned int nr = fabrics ?: IS_ENABLED(CONFIG_KASAN) ? 10 : 200;
@@ -1556,7 +1556,7 @@ static unsigned int follow_lists(struct live *live, struct rnd_state *rnd,
 	return told;
 }
 
-/* R2.9 R2.7 N11 */
+/* R2.7 R2.9 N11 */
 static void bound_lists_are_told_once_and_again(struct kunit *test)
 {
 	unsigned int nr = fabrics ?: IS_ENABLED(CONFIG_KASAN) ? 5 : 60;

@@ -377,7 +377,7 @@ static bool names(const char *ports, const char *name)
 	       (at[len] == ' ' || !at[len]);
 }
 
-/* R2.8: reason, the ports and no others, and a remedy that can be pasted */
+/* Reason, the ports and no others, and a remedy that can be pasted */
 static void expect_refusal(struct kunit *test, const struct path_case *c,
 			   struct fabric *fabric, struct pci_dev *provider,
 			   struct pci_dev *client)
@@ -409,6 +409,7 @@ static void expect_refusal(struct kunit *test, const struct path_case *c,
 	kfree(text);
 }
 
+/* R2.7 R2.8 N13: both ways, for functions with no region */
 static void path_is_judged_as_the_specification_says(struct kunit *test)
 {
 	const struct path_case *c = test->param_value;
@@ -423,12 +424,12 @@ static void path_is_judged_as_the_specification_says(struct kunit *test)
 		expect_refusal(test, c, fabric, a, b);
 		expect_refusal(test, c, fabric, b, a);
 	}
-	/* R2.7: verdicts exist for functions with no region */
+	/* Verdicts exist for functions with no region */
 	KUNIT_EXPECT_NULL(test, rcu_access_pointer(a->p2pdma));
 	KUNIT_EXPECT_EQ(test, refs, fabric_refs(a) + fabric_refs(b));
 }
 
-/* N7: nothing connects two domains but the root complex */
+/* R2.6 N7: nothing connects two domains but the root complex */
 static void devices_of_two_domains_meet_in_the_root_complex(struct kunit *test)
 {
 	static const char topology[] =
@@ -641,7 +642,7 @@ static void expect_host_verdict(struct kunit *test, const struct host_case *c,
 			pci_p2pdma_distance(provider, &client->dev, false));
 }
 
-/* R2.8: the whole sentence; it may be pasted from as it is */
+/* The whole sentence; it may be pasted from as it is */
 static void expect_host_remedy(struct kunit *test, const char *remedy,
 			       struct pci_dev *provider,
 			       struct pci_dev *client)
@@ -659,6 +660,7 @@ static void expect_host_remedy(struct kunit *test, const char *remedy,
 	kfree(text);
 }
 
+/* R2.7 R2.8: both ways, and refused at once when the host bridge is forgotten */
 static void root_complex_is_used_where_it_is_known_to_route(struct kunit *test)
 {
 	const struct host_case *c = test->param_value;
@@ -675,7 +677,7 @@ static void root_complex_is_used_where_it_is_known_to_route(struct kunit *test)
 	if (c->remedy)
 		expect_host_remedy(test, c->remedy, a, b);
 
-	/* R2.7: without that knowledge, at once */
+	/* Without that knowledge, at once */
 	fabric_host_bridges(test, "", false);
 	if (c->allowed || c->cpu_routes)
 		KUNIT_EXPECT_EQ(test, c->map == PCI_P2PDMA_MAP_BUS_ADDR ?
@@ -708,7 +710,7 @@ static void egress_control_before_a_good_host_bridge_is_named(struct kunit *test
 	kfree(text);
 }
 
-/* N12 R2.8: a full list makes a long remedy, which is complete */
+/* R2.8 N12: a full list makes a long remedy, which is complete */
 static void long_list_of_host_bridges_is_in_the_remedy(struct kunit *test)
 {
 	struct fabric *fabric = fabric_create(test, TWO_PORTS("1eaf:0100"));
@@ -824,7 +826,7 @@ static struct pci_dev *found_for(struct kunit *test, struct pci_dev *client)
 }
 
 /*
- * N14: however far it is below switches, it is nearer than the root complex;
+ * R2.6 N14: however far below switches, it is nearer than the root complex;
  * redirected paths rank with those through the root complex
  */
 static void any_path_below_a_switch_is_preferred(struct kunit *test)
@@ -895,7 +897,7 @@ static const char deep_fabric[] =
 	DEEP("A")
 	DEEP("B");
 
-/* N12: the message is complete, however many ports there are */
+/* R2.8 N12: the message is complete, however many ports there are */
 static void sixteen_redirecting_ports_are_all_named(struct kunit *test)
 {
 	struct fabric *fabric = fabric_create(test, deep_fabric);
@@ -965,7 +967,7 @@ static struct fabric *deep_legs(struct kunit *test)
 	return fabric;
 }
 
-/* N12 R2.8: printk() would cut it in one piece */
+/* R2.8 N12: printk() would cut it in one piece */
 static void refusal_longer_than_a_record_is_logged_whole(struct kunit *test)
 {
 	struct fabric *fabric = deep_legs(test);
@@ -1019,7 +1021,7 @@ static void egress_control_remedy_can_be_pasted(struct kunit *test)
 	kfree(text);
 }
 
-/* N11 R2.7: a verdict is as new as the last write to a control word */
+/* R2.7 N11: a verdict is as new as the last write to a control word */
 static void verdict_follows_acs_at_run_time(struct kunit *test)
 {
 	struct fabric *fabric = fabric_create(test,
@@ -1087,7 +1089,7 @@ static void virtual_functions_belong_to_their_device(struct kunit *test)
 	}
 }
 
-/* N11 R2.7: what is plugged in where something else was */
+/* R2.7 N11: what is plugged in where something else was */
 static void verdict_follows_hot_plug(struct kunit *test)
 {
 	struct fabric *fabric = fabric_create(test,
@@ -1132,7 +1134,7 @@ static void verdict_follows_hot_plug(struct kunit *test)
 					    false));
 }
 
-/* N11 R2.7: hardware forgets its ACS controls when it is reset */
+/* R2.7 N11: hardware forgets its ACS controls when it is reset */
 static void verdict_follows_resets(struct kunit *test)
 {
 	struct fabric *fabric = fabric_create(test,
@@ -1162,7 +1164,7 @@ static void verdict_follows_resets(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 4, pci_p2pdma_distance(a, &b->dev, false));
 }
 
-/* N11 R2.7: user space writes config space by another way than the kernel */
+/* R2.7 N11: user space writes config space by another way than the kernel */
 static void verdict_follows_user_space(struct kunit *test)
 {
 	struct fabric *fabric = fabric_create(test,
@@ -1190,7 +1192,7 @@ static void verdict_follows_user_space(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 4, pci_p2pdma_distance(a, &b->dev, false));
 }
 
-/* R2.4: for users of 6.12 */
+/* R2.4 R2.8: for users of 6.12; nothing is said about accepted paths */
 static void distances_of_many_clients_add_up(struct kunit *test)
 {
 	struct fabric *fabric = fabric_create(test,
@@ -1216,7 +1218,7 @@ static void distances_of_many_clients_add_up(struct kunit *test)
 			pci_p2pdma_distance_many(a, clients, 3, true));
 	KUNIT_EXPECT_GT(test, 0, pci_p2pdma_distance_many(a, clients, 0, true));
 
-	/* R2.8: nothing is said about accepted paths */
+	/* Nothing is said about accepted paths */
 	KUNIT_EXPECT_EQ(test, 0,
 			fabric_log_count(test, mark, NULL, pci_name(a)));
 	KUNIT_EXPECT_GT(test, 0,

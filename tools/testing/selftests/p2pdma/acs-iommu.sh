@@ -95,9 +95,9 @@ mapped_the_other_way()
 	check_maps "$cmb_bdf" "$src_bdf" iova
 }
 
-add "the kernel turned ACS on" turned_on
+add "R4.1: the policy keep leaves ACS as the kernel turned it on" turned_on
 add "R2.5 R2.8: refused, with the ports named" refused
 add "R2.5 R2.6 N25: through the IOMMU, and the data" through_the_iommu
-add "R3.1 R3.3 N10: by bus address, once nothing redirects" by_bus_address
+add "R2.7 R3.1 R3.3 N10: by bus address, once nothing redirects" by_bus_address
 add "R3.2: unmapped as it was mapped" mapped_the_other_way
 run_cases

@@ -122,6 +122,6 @@ given_away()
 
 add "R4.1 R4.2: opened while a list is bound" opened
 add "R4.1 N25: the data" data
-add "R4.2: taken back when a device is found anew" found_anew
-add "R4.2: taken back when a device is given to user space" given_away
+add "R2.9 R4.2 N27: taken back when a device is found anew" found_anew
+add "R2.8 R2.9 R4.2 N27: taken back when a device is given to user space" given_away
 run_cases

@@ -206,7 +206,7 @@ many()
 	open_are
 }
 
-add "R4.1 N15: while a list is bound, and only these ports" while_bound
+add "R4.1 R4.4 N15: while a list is bound, and only these ports" while_bound
 add "R4.1: the last of several users counts" counted
 add "R4.1 N15: back to what each port had" as_they_were
 add "R4.1 N25: the data" data

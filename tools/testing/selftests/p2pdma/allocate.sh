@@ -293,8 +293,8 @@ add "R5.3: mappings of many sizes, and all of it" sizes
 add "R5.3: private, with an offset, too large, growing: refused" refusals
 add "R5.3: only for root" not_root
 add "R5.3 N23: memory is cleared before a process sees it" cleared
-add "R5.3 R6.2: O_DIRECT from drive to drive through a mapping" direct_io
-add "R5.3: the same through the CMB" direct_io_cmb
+add "R5.3 R8.4 N25: O_DIRECT from drive to drive through a mapping" direct_io
+add "R5.3 R8.4 N25: the same through the CMB" direct_io_cmb
 add "R5.3: shared with a child that outlives the mapping" forked
 add "R5.3: a hole in the mapping is given back, the rest is not" partial_unmap
 add "R5.3: a process is killed" killed
@@ -302,7 +302,7 @@ add "R5.3: exhausted; a failed mapping keeps nothing" exhausted
 add "R5.3 R1.7 N1: removal takes mappings back; the process gets SIGBUS" unbound
 add "R5.3 R1.7 N1: removal while a process is in mmap()" unbound_in_mmap
 add "R5.3 R1.7 N2: removal while a drive writes into a mapping" unbound_during_io
-add "R1.7: quiesce gives no new mappings and keeps the old ones" quiesced
+add "R1.7 R5.3: quiesce gives no new mappings and keeps the old ones" quiesced
 add "R5.3: a mapping is written after it was read-only" protected
 add "R5.3 R1.3: unpublished memory is not mapped" unpublished
 add "R5.3 N23: eight processes at once" at_once

@@ -31,5 +31,5 @@ small_copies()
 }
 
 cmb_cases $((2 * MIB))
-add "R8.1 R9.3: copies through it, that need more and less than it has" small_copies
+add "R8.1 R10.3: copies through it, that need more and less than it has" small_copies
 run_cases

@@ -336,20 +336,20 @@ bad_input()
 	check_copied 0 0 $((4 * MIB))
 }
 
-add "R2.2 R3.1 R8.4 N25: the whole drive goes through the CMB, as the devices saw it" whole_drive
-add "R1.6 R6.3: ranges with odd ends; their surroundings stay as they were" odd_ranges
-add "sizes may have a suffix" suffixes
+add "R2.2 R3.1 R8.4 N22 N25: the whole drive through the CMB, as the devices saw it" whole_drive
+add "R1.6 R10.3 N25: ranges with odd ends; their surroundings stay as they were" odd_ranges
+add "R10.3: sizes may have a suffix" suffixes
 add "R1.6: chunks of 4 KiB to 4 MiB, one and several at a time" chunk_sizes
 add "R1.7 N1: no memory is kept after a copy" nothing_kept
 add "R10.3 R2.2: memory-only function as third party" third_party
 add "R1.3: unpublished memory is not found" unpublished
 add "R2.8: no provider: system memory, and the reason" no_provider
-add "R9.3: a shortage selects system memory for that chunk alone" nearly_exhausted
-add "R9.3: nothing free: all through system memory" exhausted
+add "R10.3: a shortage selects system memory for that chunk alone" nearly_exhausted
+add "R10.3: nothing free: all through system memory" exhausted
 add "R1.6 N10: a fragmented pool gives scatterlists of many entries" fragmented
-add "R9.4 R1.7 N25: the contents are lost in the middle of a copy" contents_lost
+add "R1.7 R10.3 N25: the contents are lost in the middle of a copy" contents_lost
 add "R6.1: a disk that does not take peer memory gets none" foreign_disk
-add "both ends on one drive" within_one_drive
+add "R10.3 N25: both ends on one drive" within_one_drive
 add "R1.12 R2.2: the drive with the CMB is itself source or target" drive_with_the_cmb
-add "bad input is refused, with a message, and nothing is written" bad_input
+add "R10.3: bad input is refused, with a message, and nothing is written" bad_input
 run_cases

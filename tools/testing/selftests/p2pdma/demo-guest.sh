@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The guest's part of "make demo": a host writes to a remote namespace and reads
-# back, by RDMA through another drive's memory; and twice more in ways that have
-# to go through system memory. Prints what came of it, as lines "key=value". Not
-# a test: it shows, and the caller judges.
+# A demonstration, not a test. A host writes to a remote namespace and reads back,
+# by RDMA through another drive's memory. It does the same twice more in ways that
+# have to go through system memory. The result is printed as lines "key=value", for
+# the caller to judge.
 #
 # The host's adapter is rnic0, the target's rnic1. The caller is told where in
 # its trace each part begins and ends.

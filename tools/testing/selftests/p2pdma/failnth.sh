@@ -276,5 +276,5 @@ add "R1.2 N3: each allocation of a second region fails; the first is left alone"
 add "R1.6: each allocation of a scatterlist fails; nothing is kept" scatterlists
 add "R1.6: the same with a fragmented pool" fragmented_scatterlists
 add "R2.1: each allocation of adding a client fails" client_list
-add "R9.3: each allocation of a copy's own task fails; right data or an error" copies
+add "R10.3 N25: each allocation of a copy's own task fails; right data or an error" copies
 run_cases

@@ -276,7 +276,7 @@ drained()
 }
 
 add "R1.4: allocation by pages; size 0, too much and a size that wraps give NULL" sizes
-add "R1.4: no two owners share a byte" disjoint
+add "R1.4 R1.13: no two owners share a byte" disjoint
 add "R1.4: a double free is one error line" double_free
 add "R1.4: freeing what is not the provider's is one error line" foreign_free
 add "R1.4: freeing with a wrong size or address is one error line" wrong_size_free

@@ -193,6 +193,6 @@ words_are_back()
 add_nvmet "R4.1 R9.1 N15: open while a host is there, and as it was after that" words_are_back
 add_nvmet "R4.1 R9.4 N25: allowed and forbidden under load" allowed_and_forbidden
 add_nvmet "R9.4 R2.9 N25: a port is written by hand under load" redirected_by_hand
-add_nvmet "R4.2 R9.4 N25: a function goes to user space under load" given_to_user_space
+add_nvmet "R4.2 R9.4 N25 N27: a function goes to user space under load" given_to_user_space
 add "R9.6 N1: nothing is left" nothing_is_left
 run_cases

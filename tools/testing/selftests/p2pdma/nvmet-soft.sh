@@ -168,8 +168,8 @@ passthru()
 		"nvmet: ctrl [0-9]+ ns [0-9]+: .*peer-to-peer memory of [0-9a-f]{4}:"
 }
 
-add_nvmet "R9.1 R9.2 R7.2 R3.4 N25: rxe is refused with the reason; data is right" soft rxe
-add_nvmet "R9.1 R9.2 R7.2 R3.4 N25: siw is refused with the reason; data is right" soft siw
+add_nvmet "R2.1 R3.4 R7.2 R9.1 R9.2 N25: rxe is refused with the reason; data is right" soft rxe
+add_nvmet "R2.1 R3.4 R7.2 R9.1 R9.2 N25: siw is refused with the reason; data is right" soft siw
 add_nvmet "R7.2 R3.4: rxe refuses to map peer memory" refuses_to_map rxe
 add_nvmet "R7.2 R3.4: siw refuses to map peer memory" refuses_to_map siw
 add_nvmet "R9.1 R9.2: rxe is refused, whatever the namespace asks for" soft_told rxe
@@ -179,7 +179,7 @@ add_nvmet "R9.2 N22 N25: the loop transport is unharmed" loop
 add_nvmet "R9.2 N20 N25: a file on rxe, direct" file_backed rxe 0
 add_nvmet "R9.2 N20 N25: a file on siw, buffered" file_backed siw 1
 add_nvmet "R9.2 N20 N25: a file on loop" file_backed loop 0
-add_nvmet "R9.2 N25: passthru on rxe" passthru rxe
-add_nvmet "R9.2 N25: passthru on loop" passthru loop
+add_nvmet "R9.2 N22 N25: passthru on rxe" passthru rxe
+add_nvmet "R9.2 N22 N25: passthru on loop" passthru loop
 add "R9.6 N1: nothing is left" nothing_is_left
 run_cases

@@ -431,7 +431,7 @@ add_nvmet "R9.3 N21: so does all that is no read or write" other_commands
 add_nvmet "R9.1: not allowed by default; nothing is different then" not_allowed
 add_nvmet "R9.1: the namespace's attribute goes before the port's" namespace_decides
 add_nvmet "R9.1 R2.3: a provider that is named, and no other" named_provider
-add_nvmet "R9.1 R9.5: no provider: system memory, and the reason" no_provider
+add_nvmet "R9.1 R9.5 N22: no provider: system memory, and the reason" no_provider
 add_nvmet "R9.1: bad input is refused and changes nothing" bad_input
 add_nvmet "R9.1 R9.6 N25: switched on and off under load" toggled
 add "R9.6 N1: nothing is left" nothing_is_left

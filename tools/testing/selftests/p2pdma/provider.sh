@@ -233,6 +233,6 @@ add "R1.2: a part of a BAR, the rest of it, all of it" good_ranges
 add "R1.2: overlaps are refused, and disturb nothing" overlaps
 add "R1.2 N3: several regions; a failure leaves the others alone" several_regions
 add "R6.3: a copy whose chunks are in two regions" copy_through_two_regions
-add "R1.7: a reset of the function changes the generation and loses nothing" reset
+add "R1.7 R2.9: a reset of the function changes the generation and loses nothing" reset
 add "R1.3: publish twice, withdraw, bind again" withdrawn
 run_cases

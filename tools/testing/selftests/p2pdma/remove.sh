@@ -297,7 +297,7 @@ add "R2.9: an orchestrator gives idle memory back when told" polite_list
 add "R1.7 N2: unbind waits for held memory, and says who holds it" held unbind
 add "R1.7 N2: so does remove" held remove
 add "R1.7: it says so every ten seconds" every_ten_seconds
-add "R1.7 R9.6 N2 N25: providers come and go during copies" during_copies
+add "R1.7 R10.3 N2 N25: providers come and go during copies" during_copies
 add "R1.7 N25: the drive with the CMB is pulled during copies" pulled
-add "one end of the copy goes: an error, and no memory is kept" end_goes
+add "R10.3 N1 N25: one end of the copy goes: an error, and no memory is kept" end_goes
 run_cases
