@@ -222,8 +222,9 @@ check_shell() {
 	local -a files
 
 	mapfile -t files < <(scripts_of bash)
-	finding "shellcheck (${#files[@]} files)" \
-		"$(shellcheck -x -e SC2317 -P SCRIPTDIR -P "$top" -f gcc "${files[@]}" 2>&1 || true)"
+	finding "shellcheck (${#files[@]} files)" "$(printf '%s\n' "${files[@]}" |
+		xargs -d '\n' -P "$(nproc)" -n 5 \
+			shellcheck -x -e SC2317 -P SCRIPTDIR -P "$top" -f gcc 2>&1 || true)"
 }
 
 check_python() {
@@ -237,6 +238,16 @@ except SyntaxError as e:
     print("%s:%s: %s" % (sys.argv[1], e.lineno, e.msg))' "$f")
 	done < <(scripts_of python)
 	finding python "$text"
+}
+
+# The scripts' own tests, with what a machine or a tree may give them.
+check_scripts() {
+	local f text=''
+
+	for f in scripts/tests/*; do
+		run_logged "$(basename "$f")" "$f" || text+="$f: see $logdir/$(basename "$f").log"$'\n'
+	done
+	finding "scripts' own tests" "${text%$'\n'}"
 }
 
 # Context and removed lines of patches are not ours.
@@ -453,6 +464,7 @@ main() {
 	check_kernel_doc
 	check_shell
 	check_python
+	check_scripts
 	check_spelling
 	check_ascii
 	check_kconfig
