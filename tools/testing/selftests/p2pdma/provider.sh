@@ -229,7 +229,7 @@ add "R1.2: a BAR that there is not, is absent or too small" bad_bars
 add "R1.2: a BAR of I/O ports" port_bar
 add "R1.2: ranges beyond the BAR, or wrapping" bad_ranges
 add "R1.2: ranges that struct pages cannot have; the message says which" bad_alignment
-add "R1.2: a part of a BAR, the rest of it, all of it" good_ranges
+add "R1.2 R10.3: a part of a BAR, the rest of it, all of it" good_ranges
 add "R1.2: overlaps are refused, and disturb nothing" overlaps
 add "R1.2 N3: several regions; a failure leaves the others alone" several_regions
 add "R6.3: a copy whose chunks are in two regions" copy_through_two_regions
