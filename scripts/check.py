@@ -291,8 +291,9 @@ def _guest_script(job: Job, tests: list[header.Test]) -> str:
     for test in tests:
         limit = test.timeout * _SLOWER.get(job.kernel, 1) * _PATIENCE
         name = shlex.quote(test.name)
+        cases = test.debug_cases if job.kernel == "debug" else ""
         lines += [f"mark begin {name}",
-                  f"./run_kselftest.sh -o {limit} -t p2pdma:{name}",
+                  f"CASES={shlex.quote(cases)} ./run_kselftest.sh -o {limit} -t p2pdma:{name}",
                   f"mark end {name}"]
     if job.kernel == "gcov":
         lines.append(_GATHER)

@@ -18,7 +18,7 @@ from vmlib import console, header, machine  # noqa: E402
 
 def judge(lines, runner="ok 1 selftests: p2pdma: x.sh", messages=(), skip=(), allow=()):
     """passed, failed, skipped of a script that said `lines`."""
-    test = header.Test("x.sh", header.Needs(), ("normal",), 60, (), (), (),
+    test = header.Test("x.sh", header.Needs(), ("normal",), 60, (), (), (), "",
                        tuple(map(re.compile, allow)), tuple(map(re.compile, skip)))
     section = check.Section([*(f"# {line}" for line in lines), runner], list(messages))
     outcome = check._outcome(test, check.Job("job", "normal", test.needs), section,

@@ -5,6 +5,7 @@ The first comment block of a test, shell or C, may have lines like these:
 
     # topology: switch             the machine (default switch)
     # kernels: normal debug        which kernels (default these two)
+    # debug-cases: REGEX           only those cases run on the debug kernel
     # timeout: 60                  seconds on the normal kernel (default 60)
     # cmdline: p2pdma.acs=switch   more kernel parameters
     # cpu: EPYC                    QEMU CPU model
@@ -36,7 +37,8 @@ from . import machine
 from topologies import TOPOLOGIES
 
 _LINE = re.compile(r"^\s*(?:#|//|/?\*)\s*(topology|kernels|timeout|cmdline|cpu|iommu|"
-                   r"memory|smp|trace|tags?|own-boot|leaks|allow|skip):\s+(.*?)\s*$")
+                   r"memory|smp|trace|tags?|own-boot|leaks|debug-cases|"
+                   r"allow|skip):\s+(.*?)\s*$")
 _COMMENT = re.compile(r"^\s*(?:#(?!include)|//|/\*|\*|$)")
 KERNELS = ("normal", "debug", "nop2pdma", "stock", "gcov")
 
@@ -68,6 +70,7 @@ class Test:
     tags: tuple[str, ...]
     trace: tuple[str, ...]
     leaks: tuple[str, ...]
+    debug_cases: str
     allow: tuple[re.Pattern[str], ...]
     skip: tuple[re.Pattern[str], ...]
 
@@ -134,4 +137,4 @@ def parse(name: str, source: Path) -> Test:
     return Test(name, needs, kernel_names("kernels", "normal debug"), number("timeout", 60),
                 tuple(" ".join(fields.get("tags", [])).replace(",", " ").split()),
                 tuple(" ".join(fields.get("trace", [])).split()), kernel_names("leaks"),
-                patterns("allow"), patterns("skip"))
+                one("debug-cases"), patterns("allow"), patterns("skip"))

@@ -9,7 +9,7 @@
 # have left is unbound in the end. KUnit has the larger fabrics.
 #
 # topology: two-cmbs
-# kernels: normal
+# kernels: normal debug
 # timeout: 90
 # leaks: normal
 # tags: core clients

@@ -13,7 +13,8 @@
 # evidence that does not come from the kernel under test.
 #
 # topology: switch
-# kernels: normal
+# kernels: normal debug
+# debug-cases: whole drive goes|contents are lost
 # timeout: 180
 # trace: dma
 # tags: copy core block nvme

@@ -12,7 +12,8 @@
 # topology: two-root-ports
 # iommu: intel
 # cmdline: p2pdma.allow_host_bridge=8086:29c0
-# kernels: normal
+# kernels: normal debug
+# debug-cases: R3.3
 # timeout: 60
 # tags: topology map iommu host
 

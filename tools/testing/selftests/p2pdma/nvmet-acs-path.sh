@@ -15,7 +15,8 @@
 #
 # topology: rnic-acs
 # cmdline: p2pdma.acs=path
-# kernels: normal
+# kernels: normal debug
+# debug-cases: allowed and forbidden|nothing is left
 # timeout: 300
 # leaks: normal
 # tags: nvmet acs
