@@ -7,11 +7,12 @@ check.py leaves one directory of counters for each machine that ran the kernel
 The table is followed by the lines that were not reached.  A line that cannot
 be, or should not be, has its reason in scripts/uncovered.txt:
 
-    FILE: text of the line
+    FILE: FUNCTION: text of the line
         the reason
 
-Lines without a reason are listed last; coverage.py fails if a reason has no
-line any more, so that the list stays true.
+The key has no line number, so an edit elsewhere in the file does not change it.
+coverage.py fails if an unreached line has no reason, and if a reason has no
+unreached line.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ RUNS = paths.BUILD / "coverage" / "runs"
 MERGED = paths.BUILD / "coverage" / "merged"
 REASONS = paths.ROOT / "scripts" / "uncovered.txt"
 
+# File, function and text of a line
+Key = tuple[str, str, str]
+
 
 @dataclass
 class Source:
@@ -37,6 +41,7 @@ class Source:
 
     name: str
     lines: dict[int, int] = field(default_factory=dict)
+    functions: dict[int, str] = field(default_factory=dict)
     branches: dict[tuple[int, int], int] = field(default_factory=dict)
 
     @property
@@ -82,6 +87,7 @@ def read() -> list[Source]:
             for line in entry["lines"]:
                 number = line["line_number"]
                 source.lines[number] = source.lines.get(number, 0) + line["count"]
+                source.functions[number] = line.get("function_name", "-")
                 for index, branch in enumerate(line["branches"]):
                     if branch["throw"]:
                         continue
@@ -90,10 +96,10 @@ def read() -> list[Source]:
     return sorted(sources.values(), key=lambda source: source.name)
 
 
-def reasons() -> dict[tuple[str, str], str]:
-    """(file, text of the line) -> why it is not reached."""
-    found: dict[tuple[str, str], str] = {}
-    keys: list[tuple[str, str]] = []
+def reasons() -> dict[Key, str]:
+    """Why a line is not reached."""
+    found: dict[Key, str] = {}
+    keys: list[Key] = []
     closed = True
     for line in REASONS.read_text(encoding="utf-8").splitlines():
         if not line.strip() or line.startswith("#"):
@@ -106,8 +112,10 @@ def reasons() -> dict[tuple[str, str], str]:
         if closed:
             keys = []
         closed = False
-        name, text = line.split(": ", 1)
-        keys.append((name, text.strip()))
+        parts = line.split(": ", 2)
+        if len(parts) != 3:
+            sys.exit(f"coverage: {REASONS}: not 'FILE: FUNCTION: text': {line}")
+        keys.append((parts[0], parts[1], parts[2].strip()))
     return found
 
 
@@ -124,7 +132,7 @@ def main() -> int:
     merge()
     sources = read()
     why = reasons()
-    used: set[tuple[str, str]] = set()
+    used: set[Key] = set()
     totals = [0, 0, 0, 0]
     print(f"{'':36} {'lines':>14} {'':8}   {'branches':>14}")
     for source in sources:
@@ -139,22 +147,22 @@ def main() -> int:
         text = (paths.LINUX / source.name).read_text(encoding="utf-8").splitlines()
         for number in source.missed:
             line = text[number - 1].strip()
-            key = (source.name, line)
+            key = (source.name, source.functions[number], line)
             used.add(key)
             if key in why:
                 explained.append(f"{source.name}:{number}: {line}\n        {why[key]}")
             else:
-                unexplained.append(f"{source.name}:{number}: {line}")
+                unexplained.append(f"{source.name}:{number}: {': '.join(key[1:])}")
     if explained:
         print("\nNot reached, and why:\n  " + "\n  ".join(explained))
     if unexplained:
-        print("\nNot reached:\n  " + "\n  ".join(unexplained))
-    stale = [f"{name}: {text}" for name, text in why if (name, text) not in used]
+        print("\nNot reached, without a reason in uncovered.txt:\n  " +
+              "\n  ".join(unexplained))
+    stale = [": ".join(key) for key in why if key not in used]
     if stale:
-        print()
-        print("In uncovered.txt, but reached, or not there any more:\n  " +
+        print("\nIn uncovered.txt, but reached, or not there any more:\n  " +
               "\n  ".join(stale))
-    return 1 if stale else 0
+    return 1 if unexplained or stale else 0
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@
  */
 #include <linux/iommu.h>
 #include <linux/list.h>
+#include <linux/moduleparam.h>
 #include <linux/prandom.h>
 #include <linux/random.h>
 #include <linux/slab.h>
@@ -1018,6 +1019,7 @@ static void paths_close_when_the_provider_goes(struct kunit *test)
 	expect_open(f, "");
 	/* That the way was lost, and that the provider goes, may be told apart */
 	KUNIT_EXPECT_GE(test, user->told, 2);
+	KUNIT_EXPECT_LE(test, user->told, 3);
 	/* It is bound to what was, and can add to that */
 	KUNIT_EXPECT_NULL(test, find(user));
 	add(f, user, "Q");
@@ -1519,6 +1521,35 @@ static const char * const sequence_ports[] = {
 	"R", "D1", "D2", "D3", "D4", "D5",
 };
 
+/* Ports on the way from each function to the switch U, bits of sequence_ports */
+static unsigned int sequence_leg(const char *name)
+{
+	switch (name[0]) {
+	case 'P':
+		return BIT(1);
+	case 'C':
+		return BIT(2);
+	case 'Q':
+		return BIT(3);
+	case 'S':
+		return BIT(4) | BIT(5);
+	default:
+		return 0;
+	}
+}
+
+static unsigned long long seed = 0xac5;
+module_param(seed, ullong, 0444);
+MODULE_PARM_DESC(seed, "of the first random sequence; 0: another one each time");
+
+static u64 sequence_seed(struct kunit *test)
+{
+	u64 first = seed ?: get_random_u64();
+
+	kunit_printk(KERN_NOTICE, test, "seed %#llx", first);
+	return first;
+}
+
 struct sequence {
 	struct fixture *f;
 	struct rnd_state rnd;
@@ -1538,37 +1569,129 @@ static const char *pick_name(struct sequence *p, const char * const *names,
 	return names[pick(p, nr)];
 }
 
+/* Ports that user @i has opened if it has opened all that it may */
+static unsigned int sequence_way(struct sequence *p, unsigned int i)
+{
+	unsigned int nr, c, way = 0;
+
+	for (nr = 0; nr < ARRAY_SIZE(sequence_providers); nr++) {
+		if (p->users[i]->list.provider != dev(p->f, sequence_providers[nr]))
+			continue;
+		for (c = 0; c < ARRAY_SIZE(sequence_clients); c++)
+			if (p->added[i][c])
+				way |= sequence_leg(sequence_clients[c]) |
+				       sequence_leg(sequence_providers[nr]);
+	}
+	return way;
+}
+
+/*
+ * The ports that do not redirect. Each word has all of its redirection or none
+ * of it, and nothing else in it, or in any other word, ever changes.
+ */
+static unsigned int sequence_open(struct sequence *p)
+{
+	struct fixture *f = p->f;
+	unsigned int open = 0, i, nr;
+
+	for (i = 0; i < ARRAY_SIZE(with_acs); i++) {
+		u16 now = word(f, with_acs[i]);
+
+		for (nr = 1; nr < ARRAY_SIZE(sequence_ports); nr++)
+			if (!strcmp(sequence_ports[nr], with_acs[i]))
+				break;
+		if (nr < ARRAY_SIZE(sequence_ports) &&
+		    now == (f->words[i] & ~REDIRECTION))
+			open |= BIT(nr);
+		else
+			KUNIT_EXPECT_EQ_MSG(f->test, f->words[i], now, "%s",
+					    with_acs[i]);
+	}
+	return open;
+}
+
+/**
+ * sequence_check - compare the words with what a step may have done
+ * @p: the sequence
+ * @before: ports that were open before the step
+ * @opens: what the step may open
+ * @shuts: what it may shut
+ * @all: user whose whole way has to be open now, or -1
+ * @step: number of the step, for a message
+ */
+static void sequence_check(struct sequence *p, unsigned int before,
+			   unsigned int opens, unsigned int shuts, int all,
+			   unsigned int step)
+{
+	unsigned int open = sequence_open(p), ways = 0, i;
+	struct kunit *test = p->f->test;
+
+	for (i = 0; i < SEQUENCE_USERS; i++)
+		ways |= sequence_way(p, i);
+	KUNIT_EXPECT_EQ_MSG(test, 0, open & ~ways,
+			    "a port is open for nobody, step %u", step);
+	KUNIT_EXPECT_EQ_MSG(test, 0, open & ~before & ~opens,
+			    "a port was opened, step %u", step);
+	KUNIT_EXPECT_EQ_MSG(test, 0, before & ~open & ~shuts,
+			    "a port was shut, step %u", step);
+	if (all >= 0)
+		KUNIT_EXPECT_EQ_MSG(test, 0, sequence_way(p, all) & ~open,
+				    "a port on the way is shut, step %u", step);
+}
+
+/* Take a step, and look at all words */
 static void sequence_step(struct sequence *p)
 {
 	unsigned int i = pick(p, SEQUENCE_USERS);
 	unsigned int c = pick(p, ARRAY_SIZE(sequence_clients));
+	unsigned int step = pick(p, 12), before = sequence_open(p);
+	unsigned int opens = 0, shuts = 0, old = sequence_way(p, i);
 	struct orchestrator *user = p->users[i];
 	struct fixture *f = p->f;
 	struct pci_dev *pdev;
+	bool ok = false;
 
-	switch (pick(p, 12)) {
+	switch (step) {
 	case 0:
 	case 1:
 	case 2:
-		p->added[i][c] += !add(f, user, sequence_clients[c]);
+		ok = !p->added[i][c] && user->list.provider;
+		if (add(f, user, sequence_clients[c]))
+			ok = false;
+		else
+			p->added[i][c]++;
+		/* All is open only if all was before: others may have shut it */
+		if (ok)
+			opens = sequence_way(p, i);
+		ok &= !(old & ~before);
 		break;
 	case 3:
 	case 4:
 		if (p->added[i][c]) {
 			p->added[i][c]--;
 			remove(f, user, sequence_clients[c]);
+			shuts = old;
 		}
 		break;
 	case 5:
-		p->bound += !!find(user);
+		ok = find(user);
+		p->bound += ok;
+		if (ok)
+			opens = sequence_way(p, i);
+		shuts = ok ? 0 : old;
 		break;
 	case 6:
 		pdev = dev(f, pick_name(p, sequence_providers,
 					ARRAY_SIZE(sequence_providers)));
-		p->bound += !pci_p2pdma_assign_provider(&user->list, pdev);
+		ok = !pci_p2pdma_assign_provider(&user->list, pdev);
+		p->bound += ok;
+		if (ok)
+			opens = sequence_way(p, i);
+		shuts = old;
 		break;
 	case 7:
 		pci_p2pdma_unbind(&user->list);
+		shuts = old;
 		break;
 	case 8:
 		pdev = dev(f, pick_name(p, sequence_ports,
@@ -1584,11 +1707,13 @@ static void sequence_step(struct sequence *p)
 		pdev->pasid_enabled = !pdev->pasid_enabled && !pick(p, 6);
 		break;
 	case 10:
-		/* Taken back */
+		/* Taken back: P1 is not below V, which D5 is a port of */
 		bind_driver(f, "P1", &user_driver);
+		KUNIT_EXPECT_EQ(f->test, before & BIT(5), sequence_open(p));
 		if (pick(p, 2))
 			find(user);
 		unbind_drivers(f);
+		shuts = before;
 		break;
 	case 11:
 		pdev = dev(f, pick_name(p, sequence_providers,
@@ -1597,6 +1722,7 @@ static void sequence_step(struct sequence *p)
 		pci_p2pdma_resume(pdev);
 		break;
 	}
+	sequence_check(p, before, opens, shuts, ok ? i : -1, step);
 }
 
 /* Those who stay, and functions that go under them */
@@ -1622,7 +1748,7 @@ static void sequence_end(struct sequence *p)
 static void words_are_what_they_were_after_any_sequence(struct kunit *test)
 {
 	struct sequence *p = kunit_kzalloc(test, sizeof(*p), GFP_KERNEL);
-	u64 seed = get_random_u64();
+	u64 first = sequence_seed(test);
 	unsigned int run, i;
 
 	KUNIT_ASSERT_NOT_NULL(test, p);
@@ -1634,14 +1760,15 @@ static void words_are_what_they_were_after_any_sequence(struct kunit *test)
 
 	for (run = 0; run < SEQUENCE_RUNS && test->status == KUNIT_SUCCESS;
 	     run++) {
-		prandom_seed_state(&p->rnd, seed + run);
-		p2pdma_seed_choice(seed + run);
-		for (i = 0; i < SEQUENCE_STEPS; i++)
+		prandom_seed_state(&p->rnd, first + run);
+		p2pdma_seed_choice(first + run);
+		for (i = 0; i < SEQUENCE_STEPS && test->status == KUNIT_SUCCESS;
+		     i++)
 			sequence_step(p);
 		sequence_end(p);
 		expect_open(p->f, "");
 		if (test->status != KUNIT_SUCCESS)
-			kunit_info(test, "failed with seed %llu", seed + run);
+			kunit_info(test, "failed with seed %#llx", first + run);
 	}
 	/* The test is worth something */
 	KUNIT_EXPECT_GT(test, p->bound, SEQUENCE_RUNS);
@@ -1651,7 +1778,7 @@ static void words_are_what_they_were_after_any_sequence(struct kunit *test)
 static void words_are_what_they_were_after_any_removal(struct kunit *test)
 {
 	static const char * const victims[] = { "P", "Q", "S", "C", "P1" };
-	u64 seed = get_random_u64();
+	u64 first = sequence_seed(test);
 	unsigned int run, i;
 
 	for (run = 0; run < 10 && test->status == KUNIT_SUCCESS; run++) {
@@ -1660,28 +1787,36 @@ static void words_are_what_they_were_after_any_removal(struct kunit *test)
 
 		KUNIT_ASSERT_NOT_NULL(test, p);
 		p->f = fixture_create(test, redirecting, P2PDMA_ACS_PATH);
-		prandom_seed_state(&p->rnd, seed + run);
+		prandom_seed_state(&p->rnd, first + run);
 		for (i = 0; i < SEQUENCE_USERS; i++)
 			p->users[i] = new_user(p->f);
 		for (i = 0; i < ARRAY_SIZE(sequence_providers); i++)
 			offer(p->f, sequence_providers[i]);
 		for (i = 0; i < 12; i++) {
-			struct orchestrator *user = p->users[pick(p, SEQUENCE_USERS)];
+			unsigned int u = pick(p, SEQUENCE_USERS);
+			struct orchestrator *user = p->users[u];
 			unsigned int v = pick(p, ARRAY_SIZE(victims));
+			unsigned int c = pick(p, 4), before = sequence_open(p);
+			bool found;
 
-			add(p->f, user, sequence_clients[pick(p, 4)]);
-			p->bound += !!find(user);
+			p->added[u][c] += !add(p->f, user, sequence_clients[c]);
+			found = find(user);
+			p->bound += found;
+			sequence_check(p, before, sequence_way(p, u),
+				       sequence_way(p, u), found ? u : -1, i);
 			if (i % 4 == 3 && !(gone & BIT(v))) {
+				before = sequence_open(p);
 				fabric_remove(p->f->fabric, victims[v]);
 				gone |= BIT(v);
+				sequence_check(p, before, 0, before, -1, i);
 			}
 		}
 		sequence_end(p);
 		for (i = 0; i < ARRAY_SIZE(sequence_ports); i++)
 			KUNIT_EXPECT_EQ_MSG(test, FULL,
 					    word(p->f, sequence_ports[i]),
-					    "%s, seed %llu", sequence_ports[i],
-					    seed + run);
+					    "%s, seed %#llx", sequence_ports[i],
+					    first + run);
 		kunit_release_action(test, fixture_free, p->f);
 		fabric_destroy(p->f->fabric);
 	}

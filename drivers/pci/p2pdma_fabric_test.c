@@ -1040,7 +1040,7 @@ static void fabric_teardown(void *data)
 		/* N4: it stays when someone forgot to put a function */
 		KUNIT_EXPECT_TRUE_MSG(fabric->test,
 				      wait_for_completion_timeout(&fabric->released,
-								  5 * HZ),
+								  60 * HZ),
 				      "a function of the fabric is still referenced");
 	}
 	kref_put(&fabric->ref, fabric_free);

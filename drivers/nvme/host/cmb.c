@@ -33,6 +33,7 @@
 
 #include "nvme.h"
 #include "cmb.h"
+#include "cmb-regs.h"
 
 static bool use_cmb_sqes = true;
 module_param(use_cmb_sqes, bool, 0444);
@@ -111,9 +112,9 @@ static bool nvme_cmb_set_msc(struct nvme_cmb *cmb)
 static void nvme_cmb_locate(struct nvme_cmb *cmb, unsigned long regs_size)
 {
 	struct device *dev = cmb->ctrl->device;
-	struct pci_dev *pdev = nvme_cmb_pdev(cmb);
-	u64 unit, offset, size, len;
-	u32 szu, bir;
+	struct nvme_cmb_layout layout;
+	enum nvme_cmb_fault fault;
+	char why[128];
 
 	if (nvme_cmb_has_msc(cmb)) {
 		/* CMBLOC and CMBSZ read as 0 without it */
@@ -121,51 +122,28 @@ static void nvme_cmb_locate(struct nvme_cmb *cmb, unsigned long regs_size)
 		nvme_cmb_write(cmb, NVME_REG_CMBMSC, NVME_CMBMSC_CRE);
 	}
 	cmb->sz = nvme_cmb_read(cmb, NVME_REG_CMBSZ);
-	if (!cmb->sz)
-		return;
-	cmb->loc = nvme_cmb_read(cmb, NVME_REG_CMBLOC);
+	if (cmb->sz)
+		cmb->loc = nvme_cmb_read(cmb, NVME_REG_CMBLOC);
 
-	/* 4 KiB, 64 KiB, ... 64 GiB; the rest is reserved */
-	szu = (cmb->sz >> NVME_CMBSZ_SZU_SHIFT) & NVME_CMBSZ_SZU_MASK;
-	if (szu > 6) {
-		dev_warn(dev, "CMB not used: reserved size unit %u (CMBSZ %#x)\n",
-			 szu, cmb->sz);
+	fault = nvme_cmb_parse(cmb->ctrl->cap, cmb->loc, cmb->sz,
+			       nvme_cmb_pdev(cmb)->resource, regs_size, &layout);
+	if (fault == NVME_CMB_ABSENT)
+		return;
+	if (fault) {
+		dev_warn(dev, "CMB not used: %s\n",
+			 nvme_cmb_explain(fault, cmb->loc, cmb->sz, &layout,
+					  why, sizeof(why)));
 		return;
 	}
-	unit = (u64)SZ_4K << (4 * szu);
-	size = unit * ((cmb->sz >> NVME_CMBSZ_SZ_SHIFT) & NVME_CMBSZ_SZ_MASK);
-	offset = unit * NVME_CMB_OFST(cmb->loc);
+	if (layout.size < layout.claimed)
+		dev_info(dev, "CMB of %#llx bytes ends with BAR %u: %#llx bytes used\n",
+			 layout.claimed, layout.bar, layout.size);
 
-	/* BAR 1 is the upper half of the registers' BAR */
-	bir = NVME_CMB_BIR(cmb->loc);
-	if (bir == 1 || bir >= PCI_STD_NUM_BARS) {
-		dev_warn(dev, "CMB not used: reserved BAR %u (CMBLOC %#x)\n",
-			 bir, cmb->loc);
-		return;
-	}
-	len = pci_resource_len(pdev, bir);
-	if (!(pci_resource_flags(pdev, bir) & IORESOURCE_MEM) ||
-	    (pci_resource_flags(pdev, bir) & IORESOURCE_UNSET) || !len) {
-		dev_warn(dev, "CMB not used: BAR %u has no memory assigned\n",
-			 bir);
-		return;
-	}
-	if (!size || offset >= len) {
-		dev_warn(dev, "CMB not used: %#llx bytes at offset %#llx of BAR %u, which has %#llx\n",
-			 size, offset, bir, len);
-		return;
-	}
-	if (bir == 0 && offset < regs_size) {
-		dev_warn(dev, "CMB not used: offset %#llx of BAR 0 is among registers and doorbells, %#lx bytes\n",
-			 offset, regs_size);
-		return;
-	}
-
-	cmb->data = (cmb->sz & NVME_CMBSZ_RDS) && (cmb->sz & NVME_CMBSZ_WDS);
-	cmb->bar = bir;
-	cmb->offset = offset;
-	/* The BAR may be smaller than the CMB (sec 3.1.3.12) */
-	cmb->size = min(size, len - offset);
+	cmb->data = layout.data;
+	cmb->data_alone = layout.data_alone;
+	cmb->bar = layout.bar;
+	cmb->offset = layout.offset;
+	cmb->size = layout.size;
 }
 
 static void nvme_cmb_locate_pseudo(struct nvme_cmb *cmb)
@@ -181,10 +159,15 @@ static void nvme_cmb_locate_pseudo(struct nvme_cmb *cmb)
 		return;
 	}
 	cmb->data = true;
+	/* The restrictions of sec 8.5 are a CMB's */
+	cmb->data_alone = true;
 	cmb->size = pci_resource_len(pdev, cmb->bar);
 }
 
-/* Register as much of the CMB as can have struct pages */
+/*
+ * Register as much of the CMB as can have struct pages. One that takes no data
+ * needs none: queues make do with a mapping.
+ */
 static void nvme_cmb_register(struct nvme_cmb *cmb)
 {
 	struct pci_dev *pdev = nvme_cmb_pdev(cmb);
@@ -195,6 +178,12 @@ static void nvme_cmb_register(struct nvme_cmb *cmb)
 	if (!IS_ENABLED(CONFIG_PCI_P2PDMA))
 		return;
 
+	if (!cmb->data) {
+		dev_info(cmb->ctrl->device,
+			 "CMB not registered as peer memory: it does not take data in both directions (CMBSZ %#x)\n",
+			 cmb->sz);
+		return;
+	}
 	if (!size || !IS_ALIGNED(start, align)) {
 		dev_warn(cmb->ctrl->device,
 			 "CMB not registered as peer memory: %#llx bytes at %#llx, struct pages need multiples of %#lx\n",
@@ -211,7 +200,7 @@ static void nvme_cmb_register(struct nvme_cmb *cmb)
 	 * Data of a command may be in the CMB of the controller that executes
 	 * it (sec 8.5). Nobody says that of memory without CMB registers.
 	 */
-	pci_p2pdma_set_self_access(pdev, cmb->data && !cmb->pseudo);
+	pci_p2pdma_set_self_access(pdev, !cmb->pseudo);
 }
 
 static bool nvme_cmb_wants_sqs(struct nvme_cmb *cmb)
@@ -329,7 +318,7 @@ static void nvme_cmb_hand_out(struct nvme_cmb *cmb)
 		dev_warn(cmb->ctrl->device, "CMB stays quiesced: %pe\n",
 			 ERR_PTR(ret));
 	else
-		pci_p2pmem_publish(pdev, cmb->data);
+		pci_p2pmem_publish(pdev, true);
 }
 
 /**
@@ -428,6 +417,29 @@ void nvme_cmb_down(struct nvme_cmb *cmb)
 	nvme_cmb_quiesce(cmb);
 	/* For what was allocated in between */
 	nvme_cmb_contents_lost(cmb);
+}
+
+/**
+ * nvme_cmb_may_hold - may a command with metadata have this data?
+ * @cmb: the CMB of the controller that will execute the command
+ * @data: a page of the data; all of it is in one region or in none
+ *
+ * Metadata is in system memory. A controller with CMBLOC.CDMMMS clear wants it
+ * in the CMB if data is there (sec 8.5).
+ *
+ * Context: any.
+ * Return: false if the controller would refuse the command.
+ */
+bool nvme_cmb_may_hold(struct nvme_cmb *cmb, struct page *data)
+{
+	struct pci_dev *provider;
+
+	if (!cmb->registered || cmb->data_alone || !is_pci_p2pdma_page(data))
+		return true;
+	provider = pci_p2pdma_page_provider(data);
+	/* The driver is bound, so this reference is not the last one */
+	pci_dev_put(provider);
+	return provider != nvme_cmb_pdev(cmb);
 }
 
 /* Give the memory of the submission queues back */
@@ -529,7 +541,7 @@ u32 nvme_cmb_set_aside_sqs(struct nvme_cmb *cmb, unsigned int nr,
 
 	nr = nvme_cmb_possible_sqs(nvme_cmb_pdev(cmb), nr, polled);
 	/* What can hold data is not filled with queues */
-	room = cmb->registered && cmb->data ? cmb->size / 2 : cmb->size;
+	room = cmb->registered ? cmb->size / 2 : cmb->size;
 	size = min_t(u64, ALIGN(depth << sqes, NVME_CTRL_PAGE_SIZE),
 		     ALIGN_DOWN(div_u64(room, nr), NVME_CTRL_PAGE_SIZE));
 	fit = min_t(u32, depth, size >> sqes);

@@ -32,6 +32,7 @@ enum nvme_cmb_state {
  * @pseudo: plain memory in a BAR, which no CMB register describes
  * @registered: a region of the function; else the SQs may use it at most
  * @data: the controller reads and writes data there (CMBSZ.RDS and WDS)
+ * @data_alone: also data of commands whose metadata is elsewhere
  * @loc: CMBLOC
  * @sz: CMBSZ
  * @bar: the BAR that it is in
@@ -58,6 +59,7 @@ struct nvme_cmb {
 	bool pseudo;
 	bool registered;
 	bool data;
+	bool data_alone;
 	u32 loc;
 	u32 sz;
 	int bar;
@@ -92,6 +94,7 @@ void nvme_cmb_quiesce(struct nvme_cmb *cmb);
 void nvme_cmb_contents_lost(struct nvme_cmb *cmb);
 void nvme_cmb_down(struct nvme_cmb *cmb);
 void nvme_cmb_remove(struct nvme_cmb *cmb);
+bool nvme_cmb_may_hold(struct nvme_cmb *cmb, struct page *data);
 
 u32 nvme_cmb_set_aside_sqs(struct nvme_cmb *cmb, unsigned int nr,
 			   unsigned int polled, u32 depth, int sqes);
