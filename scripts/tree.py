@@ -20,8 +20,6 @@ for each source; "assembled", the last result, beyond which everything was edite
 """
 
 import contextlib
-import email
-import email.policy
 import functools
 import glob
 import hashlib
@@ -92,10 +90,6 @@ def ref(name):
     return git("rev-parse", "-q", "--verify", name + "^{commit}", check=False)
 
 
-def made():
-    return os.path.isdir(LINUX + "/.git") and ref("HEAD")
-
-
 def commit(tree, parent, message, when, who=WHO):
     return git("commit-tree", tree, *parent, stdin=message, GIT_AUTHOR_DATE="%d +0000" % when,
                GIT_COMMITTER_DATE="%d +0000" % when, **people(who))
@@ -111,9 +105,8 @@ def write(path, text):
         f.write(text)
 
 
-def listing(paths, most=20):
-    more = ["and %d more" % (len(paths) - most)] if len(paths) > most else []
-    return "".join("\n    " + p for p in sorted(paths)[:most] + more)
+def listing(paths):
+    return "".join("\n    " + p for p in sorted(paths)[:20]) + ("\n    ..." if paths[20:] else "")
 
 
 @contextlib.contextmanager
@@ -147,29 +140,28 @@ def worktree(start, tip=None):
 
 def parse(top, group):
     """A series file: what precedes the entries, the entries, what follows them."""
-    comments, entries = "", []
-    for text in re.findall(r"(?m)^#.*\n|^(?:.*\\\n)*.*\n", read(top + group + "series")):
-        words = text.replace("\\\n", " ").split("#")[0].split()
-        if not words:
-            comments += text
+    header, comments, entries = "", "", []
+    for line in read(top + group + "series").replace("\\\n", " ").splitlines(True):
+        patches, *words = line.split("#")[0].split() or [""]
+        if not patches:
+            comments += line
             continue
-        e = SimpleNamespace(group=group, names=words[0].split("|"), text=text, comments=comments,
-                            removes=[w[1:] for w in words[1:] if w[0] == "-"],
-                            words=[w for w in words[1:] if w[0] != "-"])
+        if not entries:
+            header, comments = comments, ""
+        e = SimpleNamespace(group=group, names=patches.split("|"), comments=comments,
+                            removes=[w[1:] for w in words if w[0] == "-"],
+                            words=[w for w in words if w[0] != "-"])
         for x in [group + n for n in e.names] + [GROUPS[group] + w for w in e.words if w[0] != "!"]:
             if not os.path.lexists(top + x):
                 raise Stop("%sseries names %s, which is missing" % (group, x))
         e.patches = [read(top + group + n) for n in e.names]
-        mail = email.message_from_string(e.patches[0], policy=email.policy.default)
-        if not mail["subject"]:
-            raise Stop("%s%s has no Subject: line" % (group, e.names[0]))
-        e.subject = re.sub(r"^\[PATCH[^]]*\]\s*", "", mail["subject"])
-        e.body = re.split(r"(?m)^---$|^diff --git ", mail.get_payload(), maxsplit=1)[0].strip("\n")
+        mail = re.search(r"(?ms)^Subject: (?:\[PATCH[^]]*\] )?(.*?)\n\n(.*?)(?:^---$|^diff --git|\Z)",
+                         e.patches[0])
+        if not mail:
+            raise Stop("%s%s has no Subject: line and message" % (group, e.names[0]))
+        e.subject, e.body = mail[1].replace("\n ", " "), mail[2].strip("\n")
         entries.append(e)
         comments, e.used = "", e.names[0]
-    header = ""
-    if entries:
-        header, entries[0].comments = entries[0].comments, ""
     return header, entries, comments
 
 
@@ -196,29 +188,22 @@ def inputs(ix, top, pristine):
 
 # --- making the commits ---
 
-def rejects(ix, patch):
-    """The hunks that do not fit, by applying to copies of just those files."""
-    with tempfile.TemporaryDirectory(dir=BUILD) as d:
-        at = functools.partial(ix, at=d, GIT_WORK_TREE=d, check=False)
-        at("checkout-index", "--", *re.findall(r"(?m)^--- a/(\S+)$", read(patch)))
-        at("apply", "--reject", "-C1", patch)
-        return "".join(read(f) for f in sorted(glob.glob(d + "/**/*.rej", recursive=True)))
-
-
 def apply(ix, top, e):
     """Apply the first of the alternatives that fits. One line of context has to."""
-    errors = []
+    errors = ""
     for e.used in e.names:
         patch = top + e.group + e.used
         try:
-            ix("apply", "--cached", "--allow-empty", "-C1", "--whitespace=nowarn", patch)
-            return
+            return ix("apply", "--cached", "--allow-empty", "-C1", "--whitespace=nowarn", patch)
         except Stop as stop:
-            errors.append((rejects(ix, patch), e.group + e.used, stop))
-    rejected, patch, stop = min(errors, key=lambda x: len(x[0]))
-    raise Stop("%s does not apply%s; correct these hunks:\n%s" % (
-        patch, ", nor do its alternatives" if errors[1:] else "",
-        textwrap.indent("%s\n%s" % (stop, rejected), "    ").rstrip()))
+            errors += "%s%s does not apply; correct these hunks:\n%s\n" % (e.group, e.used, stop)
+        # Apply to copies of just those files, to show what does not fit.
+        with tempfile.TemporaryDirectory(dir=BUILD) as d:
+            at = functools.partial(ix, at=d, GIT_WORK_TREE=d, check=False)
+            at("checkout-index", "--", *re.findall(r"(?m)^--- a/(\S+)$", read(patch)))
+            at("apply", "--reject", "-C1", patch)
+            errors += "".join(read(f) for f in glob.glob(d + "/**/*.rej", recursive=True))
+    raise Stop(errors.rstrip())
 
 
 def assemble(top, pristine, entries):
@@ -238,67 +223,58 @@ def assemble(top, pristine, entries):
     return tip
 
 
-def linux_version(root, source):
-    try:
-        make = dict(re.findall(r"(?m)^([A-Z]+) *= *(\S*)$", read(root + "/Makefile")))
-        version = "%(VERSION)s.%(PATCHLEVEL)s.%(SUBLEVEL)s%(EXTRAVERSION)s" % make
-    except (OSError, KeyError):
-        raise Stop("LINUX=%s is not a Linux source tree" % source) from None
+def unpack(source, where):
+    """Unpack or copy a kernel. Returns its version."""
+    os.mkdir(where)
+    if os.path.isfile(source):
+        run("tar", "-xf", source, "-C", where, "--strip-components=1", "--no-same-owner")
+    else:
+        of_git = os.path.exists(source + "/.git")
+        if not of_git and os.path.exists(source + "/.config"):
+            raise Stop("LINUX=%s has been built in; run 'make mrproper' there" % source)
+        run("bash", "-c", ("git ls-files -z" if of_git else "find . ! -type d -print0") +
+            " | tar -c --null --no-recursion --ignore-failed-read -T - | tar -x -C \"$0\"",
+            where, at=source)
+    if not os.path.exists(where + "/Makefile"):
+        raise Stop("LINUX=%s is not a Linux source tree" % source)
+    make = dict(re.findall(r"(?m)^([A-Z]+) *= *(\S*)$", read(where + "/Makefile")))
+    version = ".".join(make.get(x, "?") for x in ("VERSION", "PATCHLEVEL", "SUBLEVEL"))
+    version += make.get("EXTRAVERSION", "")
     if not re.match(r"6\.12\.\d+(?!.*-rc)", version):
         raise Stop("LINUX=%s is Linux %s; the series is for 6.12.y" % (source, version))
     return version
 
 
-def unpack(source, where):
-    if os.path.isfile(source):
-        run("tar", "-xf", source, "-C", where, "--strip-components=1", "--no-same-owner")
-        return
-    of_git = os.path.exists(source + "/.git")
-    if not of_git and os.path.exists(source + "/.config"):
-        raise Stop("LINUX=%s has been built in; run 'make mrproper' there" % source)
-    run("bash", "-c", ("git ls-files -z" if of_git else "find . ! -type d -print0") +
-        " | tar -c --null --no-recursion --ignore-failed-read -T - | tar -x -C \"$0\"",
-        where, at=source)
-
-
 def import_source(source):
     """The pristine commit of a directory or a tarball; the same one is read only once."""
-    source = os.path.realpath(source)
+    source, where = os.path.realpath(source), BUILD + "/import"
     if not os.path.exists(source):
         raise Stop("LINUX=%s: there is no such file or directory" % source)
     stamps = run("find", source, "-name", ".git", "-prune", "-o", "-printf", "%P %s %T@\n")
-    key = hashlib.sha1((source + stamps).encode(errors="surrogateescape")).hexdigest()
-    where, refs = BUILD + "/import", ["refs/p2pdma/pristines/" + key]
-    shutil.rmtree(where, ignore_errors=True)
-    if made():
-        if ref(refs[0]):
-            return ref(refs[0])
-        os.mkdir(where)
-    else:
-        where, refs = LINUX, refs + [ASSEMBLED, "HEAD"]
-        init()
-    print("  reading " + source, flush=True)
-    with index(where) as ix:
-        unpack(source, where)
-        version = linux_version(where, source)
-        # Debian's .gitignore has git ignore every new file. Edits must be seen.
-        run("sed", "-i", "-E", "/^(\\/\\*|!\\/debian\\/)$/d", where + "/.gitignore")
-        if where == LINUX:
-            ix.keywords["GIT_INDEX_FILE"] = LINUX + "/.git/index"
-        # Such a threshold has git write one pack instead of 80,000 loose objects.
-        ix("-c", "core.bigFileThreshold=1", "add", "-A", "-f", ".")
-        when = RELEASED + 86400 * int(re.split("[.-]", version)[2])
-        new = commit(ix("write-tree"), (), "Linux %s\n" % version, when, NEUTRAL)
-    shutil.rmtree(BUILD + "/import", ignore_errors=True)
-    for x in refs:
-        git("update-ref", x, new)
-    return new
+    name = "refs/p2pdma/pristines/" + hashlib.sha1(
+        (source + stamps).encode(errors="surrogateescape")).hexdigest()
+    init()
+    if not ref(name):
+        print("  reading " + source, flush=True)
+        shutil.rmtree(where, ignore_errors=True)
+        try:
+            version = unpack(source, where)
+            # Debian's .gitignore has git ignore every new file. Edits must be seen.
+            run("sed", "-i", "-E", "/^(\\/\\*|!\\/debian\\/)$/d", where + "/.gitignore")
+            with index(where) as ix:
+                # Such a threshold has git write one pack instead of 80,000 loose objects.
+                ix("-c", "core.bigFileThreshold=1", "add", "-A", "-f", ".")
+                when = RELEASED + 86400 * int(re.split("[.-]", version)[2])
+                git("update-ref", name, commit(ix("write-tree"), (), "Linux %s\n" % version, when,
+                                               NEUTRAL))
+        finally:
+            shutil.rmtree(where, ignore_errors=True)
+    return ref(name)
 
 
 def init():
-    """Begin build/linux. If it has no HEAD, an earlier attempt did not get far."""
     if os.path.isdir(LINUX + "/.git"):
-        shutil.rmtree(LINUX)
+        return
     if os.path.isdir(LINUX) and os.listdir(LINUX):
         raise Stop("%s exists and is not a git tree; move it away" % LINUX)
     git("init", "-q", "-b", "p2pdma", LINUX, at=TOP)
@@ -341,8 +317,8 @@ def cmd_assemble(source):
             os.unlink(LINUX + "/.git/index.lock")
         move(tip, pristine, now)
     head, old = ref("HEAD"), ref(ASSEMBLED) or pristine
-    edits = dirty() + differing(old, head)
-    edited = edits or head != old
+    edits = dirty() + differing(old, head) if head else []
+    edited = head and (edits or head != old)
     changed = differing(last, now)
     if ref(PRISTINE) != pristine:
         changed.append("(another kernel: %s)" % source)
@@ -366,19 +342,11 @@ def cmd_assemble(source):
                                                 len(entries)))
 
 
-def cmd_check(*sources):
-    bad = 0
-    for source in sources:
-        try:
-            entries, pristine = parse_all(), import_source(source)
-            assemble(TOP, pristine, entries)
-            used = ", ".join(e.used for e in entries if e.used != e.names[0])
-            print("  %s: %s: all %d apply%s" % (source, git("show", "-s", "--format=%s", pristine),
-                                                len(entries), used and " with " + used))
-        except Stop as stop:
-            bad = 1
-            print("error: %s: %s" % (source, stop), file=sys.stderr)
-    sys.exit(bad)
+def cmd_check(source):
+    entries, pristine = parse_all(), import_source(source)
+    assemble(TOP, pristine, entries)
+    print("  %s: %s: all apply" % (source, git("show", "-s", "--format=%s", pristine)),
+          *("with " + e.used for e in entries if e.used != e.names[0]))
 
 
 def cmd_list():
@@ -424,18 +392,15 @@ def history(pristine, tip):
 
 
 def match(commits, entries, ranges):
-    """Give every commit its entry: the one with its subject, or else the most alike."""
-    left = {e.subject: e for e in entries}
-    for c in commits:
-        c.entry = left.pop(c.subject, None)
-    alike = git("range-diff", "-s", "--no-color", *ranges) if left else ""
+    """Give every commit its entry: the one that was most alike."""
+    alike = git("range-diff", "-s", "--no-color", "--creation-factor=90", *ranges)
     for a, b in re.findall(r"(?m)^ *(\d+): +\w+ . +(\d+): ", alike):
         e, c = entries[int(a) - 1], commits[int(b) - 1]
-        if e.subject in left and not c.entry:
-            c.entry = left.pop(e.subject)
+        c.entry = e
+        if e.subject != c.subject:
             print("  '%s' is now '%s'" % (e.subject, c.subject))
-    for e in left.values():
-        print("  dropped: " + e.names[0])
+    for n in re.findall(r"(?m)^ *(\d+): +\w+ < ", alike):
+        print("  dropped: " + entries[int(n) - 1].names[0])
 
 
 def patch_text(c, group, whole):
@@ -450,28 +415,26 @@ def patch_text(c, group, whole):
 
 def write_files(top, group, chain, entries):
     """Bring the whole files of a group up to date; every commit gets its words for them."""
-    root, owner = top + GROUPS[group], {}
+    root, named = top + GROUPS[group], set()
     before = {f for e in entries for f in files(top, group, e.words)}
     whole = {f for c in chain if c.entry for f in files(top, group, c.entry.words)}
     whole |= {f for c in chain for f in c.status if c.status[f] == "A"}
-    # A whole file belongs to the first commit that touches it.
-    for c in chain:
-        for f in whole & set(c.status):
-            owner.setdefault(f, c)
-            if c.status[f] == "D":
-                del owner[f]
-    for f in before - set(owner):
+    have = set(names(git("ls-tree", "-r", "-z", "--name-only", chain[-1].id))) if chain else set()
+    for f in before - (whole & have):
         os.unlink(root + f)
-    if owner:
+    if whole & have:
         with index(root) as ix:
-            ix("checkout", chain[-1].id, "--", *owner)
+            ix("checkout", chain[-1].id, "--", *(whole & have))
     for c in chain:
+        # A file that another commit now adds goes there.
         c.words = [w for w in (c.entry.words if c.entry else []) if w[0] == "!" or
-                   owner.get(w, c) is c and os.path.lexists(root + w)]
-        c.named = files(top, group, c.words)
-        owner.update(dict.fromkeys(c.named, c))
+                   os.path.isdir(root + w) or os.path.lexists(root + w) and
+                   (w in c.status or not any(w in x.status for x in chain))]
+        named.update(files(top, group, c.words))
     for c in chain:
-        c.words += sorted(f for f in owner if owner[f] is c and f not in c.named)
+        more = sorted(f for f in set(c.status) & whole & have if f not in named)
+        named.update(more)
+        c.words += more
     return whole
 
 
@@ -488,25 +451,22 @@ def write_group(top, group, chain):
             print("  '%s' only changes files of other commits: goes into those" % c.subject)
             continue
         number += 1
-        new = ["%04d%s" % (number, n[4:]) for n in (e.names if e else [""])]
-        if not e or e.subject != c.subject:
-            new[0] = "%04d-%s.patch" % (number, c.slug)
+        new = ["%04d-%s.patch" % (number, c.slug)]
+        new += ["%04d%s" % (number, n[4:]) for n in e.names[1:]] if e else []
         same = e and patch == patch_text(e.commit, group, whole)
         for i, n in enumerate(new):
             write(top + group + n, e.patches[i] if same or e and e.names[i] != e.used else patch)
         if new[1:] and not same:
             print("  %s changed; its alternatives may need the same change" % e.used)
-        line = e.text if e else ""
-        if not e or (e.names, set(e.removes), e.words) != (new, set(removes), c.words):
-            line = " ".join(["|".join(new)] + ["-" + f for f in removes] + c.words)
-            line = textwrap.fill(line, 78, subsequent_indent="\t", break_on_hyphens=False,
-                                 break_long_words=False).replace("\n", " \\\n") + "\n"
+        line = " ".join(["|".join(new)] + ["-" + f for f in removes] + c.words)
+        line = textwrap.fill(line, 98, subsequent_indent="\t", break_on_hyphens=False,
+                             break_long_words=False).replace("\n", " \\\n") + "\n"
         text += (e.comments if e else "") + line
     write(top + group + "series", text + tail)
 
 
 def cmd_refresh():
-    if not made() or not ref(INPUTS) or ref(MOVING):
+    if not os.path.isdir(LINUX + "/.git") or not ref(INPUTS) or ref(MOVING):
         raise Stop("build/linux was not made by 'make tree', or not completely; run that first")
     pristine, old, head, last = ref(PRISTINE), ref(ASSEMBLED), ref("HEAD"), ref(INPUTS)
     if dirty():
