@@ -14,6 +14,8 @@ V ?= normal
 help:		## this list
 	@echo "usage: make TARGET [LINUX=directory or tarball of a 6.12.y] [BUILD=directory]"
 	@echo
+	@echo "Edit a file either in build/linux (commit, make refresh) or here (make tree)."
+	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: kernel guest	## all from nothing: packages, tree, kernel, guest; then the main job

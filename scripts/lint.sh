@@ -207,6 +207,10 @@ except SyntaxError as e:
 	finding python "$text"
 }
 
+check_tree_scripts() {
+	finding "scripts/tree.py on a small kernel" "$(scripts/tests/tree-test.sh 2>&1 || echo "tree-test.sh failed")"
+}
+
 # Context and removed lines of patches are not ours.
 check_spelling() {
 	local -a files
@@ -244,6 +248,7 @@ main() {
 	check_kernel_doc
 	check_shell
 	check_python
+	check_tree_scripts
 	check_spelling
 	check_ascii
 	if ((problems)); then

@@ -106,7 +106,7 @@ def write(path, text):
 
 
 def listing(paths):
-    return "".join("\n    " + p for p in sorted(paths)[:20]) + ("\n    ..." if paths[20:] else "")
+    return "".join("\n    " + p for p in sorted(paths))
 
 
 @contextlib.contextmanager
@@ -155,7 +155,7 @@ def parse(top, group):
             if not os.path.lexists(top + x):
                 raise Stop("%sseries names %s, which is missing" % (group, x))
         e.patches = [read(top + group + n) for n in e.names]
-        mail = re.search(r"(?ms)^Subject: (?:\[PATCH[^]]*\] )?(.*?)\n\n(.*?)(?:^---$|^diff --git|\Z)",
+        mail = re.search(r"(?ms)^Subject: (?:\[PATCH[^]]*\] )?(.*?)\n\n(.*?)(?:^---$|^diff |\Z)",
                          e.patches[0])
         if not mail:
             raise Stop("%s%s has no Subject: line and message" % (group, e.names[0]))
@@ -386,8 +386,9 @@ def history(pristine, tip):
         found.append(SimpleNamespace(id=oid, subject=subject, slug=slug[:52].rstrip("-."),
                                      body=body, entry=None,
                                      status=dict(zip(status[1::2], status[::2]))))
-    if len({c.subject for c in found}) < len(found):
-        raise Stop("two commits of build/linux have the same subject; reword one")
+    for c in found:
+        if re.match("(fixup|squash|amend)! ", c.subject):
+            raise Stop("build/linux has no earlier commit for '%s'" % c.subject)
     return found
 
 
