@@ -14,6 +14,8 @@ V ?= normal
 help:		## this list
 	@echo "usage: make TARGET [LINUX=directory or tarball of a 6.12.y] [BUILD=directory]"
 	@echo
+	@echo "Edit a file either in build/linux (commit, make refresh) or here (make tree)."
+	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: kernel guest	## all from nothing: packages, tree, kernel, guest; then the main job
@@ -37,7 +39,7 @@ coverage: tree	## which lines and branches the tests reach, as a table
 shell: kernel guest	## an interactive guest in the demo's topology
 	@scripts/vm.py --topology switch --shell
 
-tree:		## assemble build/linux; FORCE=1 throws edits made there away (saves them)
+tree:		## assemble build/linux; FORCE=1 saves the edits made there and starts anew
 	@scripts/tree.sh
 
 kernel: tree	## build a kernel; V=normal, debug, nop2pdma, gcov, stock
@@ -53,10 +55,10 @@ lint: kernel	## checkpatch --strict, sparse, W=1, kernel-doc, shellcheck, requir
 	@scripts/lint.sh
 
 refresh:	## write the commits of build/linux back to patches/ and files
-	@scripts/refresh.sh
+	@scripts/tree.sh refresh
 
 series: tree	## build/series/0000-cover-letter.patch and on, for git am
-	@scripts/series.sh
+	@scripts/tree.sh export
 
 check-series:	## does the series apply to every 6.12.y that apt offers?
 	@scripts/series-check.sh versions

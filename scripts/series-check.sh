@@ -33,20 +33,20 @@ fetch() {
 }
 
 check_versions() {
-	local -a versions tarballs=()
-	local v
+	local -a versions
+	local v bad=0
 
 	step "Applying the series to every $package that apt offers"
 	need_packages git python3 xz-utils
 	mapfile -t versions < <(apt-cache madison "$package" |
 		awk -F'|' '$3 ~ /Packages/ { gsub(/ /, "", $2); print $2 }' | sort -uV)
 	((${#versions[@]})) || die "apt offers no $package; run apt-get update"
+	one_at_a_time tree
 	for v in "${versions[@]}"; do
 		fetch "$v"
-		tarballs+=("$cache/$v"/"$package".tar.*)
+		"$top/scripts/tree.py" check "$cache/$v"/"$package".tar.* || bad=1
 	done
-	one_at_a_time tree
-	"$top/scripts/tree.py" check "${tarballs[@]}"
+	return $bad
 }
 
 kmake() {

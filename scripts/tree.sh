@@ -1,40 +1,30 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Assemble build/linux: the pristine kernel, without its own peer-to-peer DMA,
-# with the series. LINUX= names another 6.12.y (a directory or a tarball);
-# FORCE=1 throws edits in build/linux away, after saving them.
+# tree.sh: assemble build/linux from the pristine kernel and the series.
+# LINUX= names another 6.12.y (a directory or a tarball); FORCE=1 throws edits
+# in build/linux away, after saving them.
+#
+# tree.sh refresh: write the commits of build/linux back.
+# tree.sh export: write build/series/, and prove it with "git am".
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 package=linux-source-6.12
 
-# The tarball that the newest installed package brings.
-package_tarball() {
-	local f
-
-	for f in /usr/src/"$package".tar.*; do
-		if [[ -f $f ]]; then
-			printf '%s\n' "$f"
-			return
-		fi
-	done
-	die "the package $package has no /usr/src/$package.tar.*"
-}
-
-main() {
-	local source
-
+need_packages git python3 xz-utils zstd
+one_at_a_time tree
+case ${1:-} in
+refresh) step "Writing the edits in build/linux back" ;;
+export) step "Writing the series" ;;
+*)
 	step "Assembling the kernel tree"
-	need_packages git python3 xz-utils zstd
-	one_at_a_time tree
-	if [[ -n ${LINUX:-} ]]; then
-		source=$LINUX
-	else
+	if [[ -z ${LINUX:-} ]]; then
 		need_packages "$package"
-		source=$(package_tarball)
+		LINUX=$(compgen -G "/usr/src/$package.tar.*") ||
+			die "the package $package has no /usr/src/$package.tar.*"
 	fi
-	"$top/scripts/tree.py" assemble "$source"
-}
-
-main
+	set -- assemble "$LINUX"
+	;;
+esac
+"$top/scripts/tree.py" "$@"
