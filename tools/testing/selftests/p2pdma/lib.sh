@@ -483,11 +483,12 @@ sum_of()
 		skip="$offset" count="$length" status=none | sha256sum | cut -d ' ' -f 1
 }
 
-# fill DISK OFFSET LENGTH SOURCE: overwrite it with other data
+# fill DISK OFFSET LENGTH SOURCE: overwrite it with other data.  A disk that is
+# gone is an error: a file of its name would be in the way of the next one's node.
 fill()
 {
 	dd if="$4" of="$1" bs=1M oflag=direct,seek_bytes iflag=fullblock,count_bytes \
-		seek="$2" count="$3" conv=notrunc status=none
+		seek="$2" count="$3" conv=notrunc,nocreat status=none
 }
 
 # wipe DISK [OFFSET LENGTH]: so that data which does not arrive is missed
