@@ -20,7 +20,7 @@
 NVMET=/sys/kernel/config/nvmet
 NVMET_DEBUG=/sys/kernel/debug/nvmet
 # How long a connection may take to come, and an object to go.
-NVMET_WAIT=30
+NVMET_WAIT=120
 
 # --- what is needed --------------------------------------------------------
 
