@@ -30,6 +30,7 @@
 require_root
 require_p2pdma
 require_drives src dst cmb
+require_rnics rnic0
 require_nvmet rdma
 load_test_module p2pdma_test
 mem_bdf=$(bdf_of mem)
