@@ -483,11 +483,12 @@ sum_of()
 		skip="$offset" count="$length" status=none | sha256sum | cut -d ' ' -f 1
 }
 
-# fill DISK OFFSET LENGTH SOURCE: overwrite it with other data
+# fill DISK OFFSET LENGTH SOURCE: overwrite it with other data.  A disk that is
+# gone is an error: a file of its name would be in the way of the next one's node.
 fill()
 {
 	dd if="$4" of="$1" bs=1M oflag=direct,seek_bytes iflag=fullblock,count_bytes \
-		seek="$2" count="$3" conv=notrunc status=none
+		seek="$2" count="$3" conv=notrunc,nocreat status=none
 }
 
 # wipe DISK [OFFSET LENGTH]: so that data which does not arrive is missed
@@ -564,14 +565,40 @@ midway()
 	return 1
 }
 
-# throttle BYTES: per second, that dst takes; 0 for no limit.  Only with a host
-# that does it.
+# throttle BYTES [ROLE]: per second, that the drive (dst) takes; 0 for no limit.
+# Only with a host that does it.
 throttle()
 {
 	local limits='"bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0'
 
 	vmhost qmp "{\"execute\": \"block_set_io_throttle\", \"arguments\":" \
-		"{\"id\": \"dst-ns\", \"bps\": $1, $limits}}" >/dev/null 2>&1
+		"{\"id\": \"${2:-dst}-ns\", \"bps\": $1, $limits}}" >/dev/null 2>&1
+}
+
+# in_flight ROLE: whether the drive has commands
+in_flight()
+{
+	local disk reads writes
+
+	disk=$(disk_of "$1")
+	read -r reads writes <"/sys/block/${disk#/dev/}/inflight"
+	((reads + writes > 0))
+}
+
+# patient DISK: its commands do not time out until the case ends
+patient()
+{
+	local file=/sys/block/${1#/dev/}/queue/io_timeout
+
+	defer eval "echo $(<"$file") 2>/dev/null >$file"
+	echo 3600000 >"$file"
+}
+
+# scribble_cmb BYTE RESERVED: what a reset may do to the contents.  An emulated
+# drive keeps them.  The driver's queues, RESERVED bytes at the start, stay.
+scribble_cmb()
+{
+	"$here/p2pmem_mmap" scribble "$PCI/$cmb_bdf/resource2" "$1" "$2"
 }
 
 # --- the test module -------------------------------------------------------

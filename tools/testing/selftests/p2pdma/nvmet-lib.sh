@@ -20,7 +20,7 @@
 NVMET=/sys/kernel/config/nvmet
 NVMET_DEBUG=/sys/kernel/debug/nvmet
 # How long a connection may take to come, and an object to go.
-NVMET_WAIT=30
+NVMET_WAIT=120
 
 # --- what is needed --------------------------------------------------------
 
@@ -456,7 +456,7 @@ host_writes()
 	fill "$local" $((offset - 512)) "$around" "$file"
 	dd if="$file" of="$disk" bs="$length" count=1 skip="$around" \
 		seek="$offset" iflag=skip_bytes,fullblock oflag=direct,seek_bytes \
-		conv=notrunc status=none || fail "cannot write $length bytes at $offset"
+		conv=notrunc,nocreat status=none || fail "cannot write $length bytes at $offset"
 	want=$({
 		head -c 512 "$file"
 		tail -c "$length" "$file"

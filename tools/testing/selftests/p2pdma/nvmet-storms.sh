@@ -10,15 +10,10 @@
 # that cannot be unbound since an idle target holds its memory. Each block that
 # is written is read back and verified (N25), and in the end the pools are whole.
 #
-# 6.12's NVMe driver freezes its queues in the task that writes to "reset", and
-# thaws them in a worker; lockdep says that this task leaves the kernel with the
-# queues' counters held. That is so with and without peer-to-peer memory.
-#
 # topology: rnic
 # kernels: normal debug
-# timeout: 600
+# timeout: 1200
 # tags: nvmet
-# allow: WARNING: lock held when returning to user space!
 
 # shellcheck disable=SC2317 # run_cases calls the functions, by name
 # shellcheck source=lib.sh
@@ -31,6 +26,7 @@
 require_root
 require_p2pdma
 require_drives src dst cmb
+require_rnics rnic0
 require_nvmet rdma
 load_test_module p2pdma_test
 mem_bdf=$(bdf_of mem)
@@ -53,7 +49,7 @@ under_load()
 	make_namespace one 1 "$dst"
 	make_port 1 "$ip" allow_p2pmem=1
 	export_on 1 one
-	connect one "$ip" --ctrl-loss-tmo=60
+	connect one "$ip" --ctrl-loss-tmo=600
 	disk=$(host_disk one 1)
 	start_load "$disk"
 }
@@ -72,7 +68,7 @@ grows()
 	local before
 
 	before=$(nvmet_counter "$1" "$2" "$3")
-	wait_for 20 more_than "$1" "$2" "$3" "$before" && return
+	wait_for 120 more_than "$1" "$2" "$3" "$before" && return
 	check_load "$3 does not grow"
 	fail "$3 does not grow"
 }
@@ -86,7 +82,7 @@ unbound_and_bound()
 	for ((i = 0; i < $(rounds 6); i++)); do
 		grows one 1 p2p_bytes
 		sleep "0.$((i * 3 % 10))"
-		timeout $((60 * slowness)) bash -c "echo $mem_bdf >$PCI/$mem_bdf/driver/unbind" ||
+		timeout $((120 * slowness)) bash -c "echo $mem_bdf >$PCI/$mem_bdf/driver/unbind" ||
 			fail "$i: unbinding hangs"
 		grows one 1 host_bytes
 		bind "$mem_bdf" p2pdma_provider
@@ -108,38 +104,61 @@ restore_cmb()
 {
 	[ -e "$PCI/$cmb_bdf" ] || echo 1 >/sys/bus/pci/rescan
 	rebind "$cmb_bdf" nvme
-	wait_for 60 cmb_is_back || fail "the drive with the CMB did not come back"
+	wait_for 120 cmb_is_back || fail "the drive with the CMB did not come back"
 }
 
-# The drive with the CMB is a provider, and nothing else here.
-reset_provider()
+# reset_in_use COMMAND...: reset the provider while commands have data in it.  The
+# drive completes none, so they stay there until the contents are overwritten.  No
+# command comes in between: its data would be overwritten too.
+reset_in_use()
 {
-	local i
-
-	under_load
-	for ((i = 0; i < $(rounds 6); i++)); do
-		grows one 1 p2p_bytes
-		echo 1 >"/sys/class/nvme/$(ctrl_of cmb)/reset_controller"
-		wait_for 30 cmb_is_back || fail "$i: the provider did not come back"
-		check_load "$i"
-	done
-	grows one 1 p2p_bytes
-	survives
+	throttle 1
+	wait_for 120 in_flight dst || fail "$i: the drive has no commands"
+	port_attribute 1 allow_p2pmem 0
+	"$@"
+	wait_for 120 cmb_is_back || fail "$i: the provider did not come back"
+	scribble_cmb "$i" "$reserved" || fail "$i: the CMB cannot be overwritten"
+	port_attribute 1 allow_p2pmem 1
+	throttle 0
 }
 
-reset_function()
+reset_controller()
 {
-	local i
+	echo 1 >"/sys/class/nvme/$(ctrl_of cmb)/reset_controller"
+}
+
+reset_pci_function()
+{
+	echo 1 >"$PCI/$cmb_bdf/reset"
+}
+
+# provider_resets COMMAND...: until enough of them made commands be repeated.  The
+# drive with the CMB is a provider, and nothing else here.
+provider_resets()
+{
+	local i path before hits=0 reserved=$(($(p2pmem_size "$cmb_bdf") -
+		$(p2pmem_available "$cmb_bdf")))
 
 	[ -e "$PCI/$cmb_bdf/reset" ] || skip "the function cannot be reset"
+	throttle 0 || skip "no host that could slow a drive down"
+	defer throttle 0
 	under_load
-	for ((i = 0; i < $(rounds 3); i++)); do
-		grows one 1 p2p_bytes
-		echo 1 >"$PCI/$cmb_bdf/reset"
-		wait_for 30 cmb_is_back || fail "$i: the provider did not come back"
-		check_load "$i"
+	patient "$dst"
+	for path in /sys/block/nvme*c*n*; do
+		[ ! -d "$path" ] || patient "${path##*/}"
 	done
-	grows one 1 p2p_bytes
+	for ((i = 1; i <= 30 && hits < $(rounds 6); i++)); do
+		grows one 1 p2p_bytes
+		before=$(nvmet_counter one 1 fallback_repeated)
+		reset_in_use "$@"
+		grows one 1 p2p_bytes
+		check_load "$i"
+		(($(nvmet_counter one 1 fallback_repeated) == before)) ||
+			hits=$((hits + 1))
+	done
+	note "$hits of $((i - 1)) resets hit commands," \
+		"$(nvmet_counter one 1 fallback_repeated) were repeated"
+	((hits >= $(rounds 6))) || fail "only $hits resets hit a command"
 	survives
 }
 
@@ -151,7 +170,7 @@ removed_and_found()
 	under_load
 	for ((i = 0; i < $(rounds 3); i++)); do
 		grows one 1 p2p_bytes
-		timeout $((60 * slowness)) bash -c "echo 1 >$PCI/$cmb_bdf/remove" ||
+		timeout $((120 * slowness)) bash -c "echo 1 >$PCI/$cmb_bdf/remove" ||
 			fail "$i: removal hangs"
 		grows one 1 host_bytes
 		restore_cmb
@@ -173,10 +192,10 @@ pulled()
 	under_load
 	grows one 1 p2p_bytes
 	vmhost unplug cmb >/dev/null || fail "the host could not unplug it"
-	wait_for 30 is_removed || fail "the device is still there"
+	wait_for 120 is_removed || fail "the device is still there"
 	grows one 1 host_bytes
 	vmhost plug cmb >/dev/null || fail "the host could not plug it in again"
-	wait_for 60 cmb_is_back || fail "the drive did not come back"
+	wait_for 120 cmb_is_back || fail "the drive did not come back"
 	grows one 1 p2p_bytes
 	survives
 }
@@ -222,8 +241,9 @@ reset_drive()
 	slow_drive $((8 * MIB))
 	for ((i = 0; i < $(rounds 6); i++)); do
 		grows one 1 p2p_bytes
+		wait_for 120 in_flight dst || fail "$i: the drive has no commands"
 		echo 1 >"/sys/class/nvme/$(ctrl_of dst)/reset_controller"
-		wait_for 30 ctrl_in_state dst live || fail "$i: the drive did not come back"
+		wait_for 120 ctrl_in_state dst live || fail "$i: the drive did not come back"
 		check_load "$i"
 	done
 	! throttle 0 || :
@@ -241,7 +261,7 @@ refused_to_map()
 	defer rnic_dma_bits rnic0 64
 	rnic_dma_bits rnic0 31
 	grows one 1 fallback_repeated
-	wait_for 30 no_provider || fail "it is tried for ever"
+	wait_for 120 no_provider || fail "it is tried for ever"
 	check_log "it is said" "nvmet: ctrl [0-9]+ ns 1: .*system memory: .*keep failing"
 	check_load "through system memory"
 	rnic_dma_bits rnic0 64
@@ -353,7 +373,7 @@ host_resets()
 
 	under_load
 	for ((i = 0; i < $(rounds 6); i++)); do
-		sleep "0.$((2 + i * 3 % 5))"
+		grows one 1 p2p_bytes
 		echo 1 >"$(host_ctrls one)/reset_controller" || fail "$i: cannot reset"
 		wait_for "$NVMET_WAIT" host_ctrls_in_state one live ||
 			fail "$i: not live after a reset"
@@ -366,22 +386,33 @@ host_resets()
 # An operation of the adapter fails, which takes the connection with it.
 adapter_errors()
 {
-	local op before
+	local op before reconnects
 
 	under_load
 	for op in read write send; do
 		grows one 1 p2p_bytes
+		reconnects=$(reconnects)
 		before=$(rnic_counter rnic0 "${op}_errors")
 		rnic_fail rnic0 "$op" 20
 		wait_for "$NVMET_WAIT" rnic_failed "$op" "$before" ||
 			fail "$op: no operation failed"
-		sleep 1
-		wait_for "$NVMET_WAIT" host_ctrls_in_state one live ||
+		wait_for "$NVMET_WAIT" reconnected "$reconnects" ||
 			fail "$op: the host did not connect again"
 		check_load "$op"
 	done
 	grows one 1 p2p_bytes
 	survives
+}
+
+reconnects()
+{
+	log_since | grep -c "Successfully reconnected" || :
+}
+
+# reconnected BEFORE: once more, and it is live
+reconnected()
+{
+	(($(reconnects) > $1)) && host_ctrls_in_state one live
 }
 
 # rnic_failed OP BEFORE: another one has
@@ -390,20 +421,39 @@ rnic_failed()
 	(($(rnic_counter rnic0 "${1}_errors") > $2))
 }
 
-# storm FILE COMMAND...: again and again until the file is there
+# storm FILE COMMAND: again and again until the file is there
 storm()
 {
-	local stop=$1
-	shift
+	local number=0
 
-	while [ ! -e "$stop" ]; do
-		"$@" || echo "$* failed" >>"$stop.log"
+	while [ ! -e "$1" ]; do
+		"$2" || echo "$2 failed" >>"$1.log"
+		number=$((number + 1))
+		echo "$number" >"$1.$2"
 	done
+}
+
+# stormed FILE NUMBER COMMAND...: each of them so often
+stormed()
+{
+	local stop=$1 number=$2 command rounds
+	shift 2
+
+	for command; do
+		rounds=$(cat "$stop.$command" 2>/dev/null || :)
+		((${rounds:-0} >= number)) || return 1
+	done
+}
+
+# As stormed, or the I/O has ended
+storm_or_end()
+{
+	has_ended "$fio_pid" || stormed "$@"
 }
 
 one_unbind()
 {
-	timeout $((60 * slowness)) bash -c "echo $mem_bdf >$PCI/$mem_bdf/driver/unbind" &&
+	timeout $((120 * slowness)) bash -c "echo $mem_bdf >$PCI/$mem_bdf/driver/unbind" &&
 		sleep 0.1 &&
 		bind "$mem_bdf" p2pdma_provider && sleep 0.3
 }
@@ -427,7 +477,7 @@ one_connection()
 
 all_at_once()
 {
-	local stop pids=() what
+	local stop pids=() what storms=(one_unbind one_toggle one_namespace one_connection)
 
 	only_mem
 	under_load
@@ -437,16 +487,15 @@ all_at_once()
 	export_on 1 two
 	defer disconnect two
 	stop=$(mktemp -u)
-	defer rm -f "$stop" "$stop.log"
+	defer eval "rm -f $stop $stop.*"
 	defer touch "$stop"
-	for what in one_unbind one_toggle one_namespace one_connection; do
+	for what in "${storms[@]}"; do
 		storm "$stop" "$what" &
 		pids+=("$!")
 	done
-	for ((i = 0; i < 8; i++)); do
-		sleep 1
-		check_load "after $i s"
-	done
+	wait_for 600 storm_or_end "$stop" "$(rounds 10)" "${storms[@]}" ||
+		fail "hardly anything happens: $(grep -H . "$stop".*)"
+	check_load "in the storm"
 	touch "$stop"
 	wait "${pids[@]}"
 	[ ! -e "$stop.log" ] || fail "$(sort "$stop.log" | uniq -c)"
@@ -455,8 +504,10 @@ all_at_once()
 }
 
 add_nvmet "R9.6 N1 N25: the provider is unbound and bound again" unbound_and_bound
-add_nvmet "R9.4 R9.6 N25: the provider's controller is reset" reset_provider
-add_nvmet "R9.4 R9.6 N25: the provider's function is reset" reset_function
+add_nvmet "R9.4 R9.6 N25: the provider's controller is reset" \
+	provider_resets reset_controller
+add_nvmet "R9.4 R9.6 N25: the provider's function is reset" \
+	provider_resets reset_pci_function
 add_nvmet "R9.6 N1 N25: the provider is removed, and found again" removed_and_found
 add_nvmet "R9.6 N25: the provider is pulled, and plugged in again" pulled
 add_nvmet "R9.4 N25: the provider's contents are lost while commands have data there" contents_lost

@@ -49,8 +49,8 @@ static void usage(void)
 	      "	unbind the device while a process has no CPU in mmap(); print\n"
 	      "	\"hit\", or \"missed\" if that moment was not found in SECONDS;\n"
 	      "	fail if unbinding takes longer\n"
-	      "p2pmem_mmap scribble FILE BYTE\n"
-	      "	fill the whole BAR, whoever uses it\n"
+	      "p2pmem_mmap scribble FILE BYTE [OFFSET]\n"
+	      "	fill the BAR from OFFSET, whoever uses it\n"
 	      "p2pmem_mmap sqes FILE NSID\n"
 	      "	count what looks like NVMe read and write commands\n", stderr);
 	exit(2);
@@ -519,13 +519,17 @@ static int cmd_stall(int argc, char **argv)
 
 static int cmd_scribble(int argc, char **argv)
 {
+	size_t offset = argc > 2 ? number(argv[2]) : 0;
 	struct stat st;
 	uint32_t *mem;
 
 	if (stat(argv[0], &st))
 		die(argv[0]);
+	if (offset % sizeof(*mem) || offset >= st.st_size)
+		usage();
 	mem = map(argv[0], st.st_size);
-	set(mem, st.st_size, 0x01010101 * (uint8_t)number(argv[1]));
+	set(mem + offset / sizeof(*mem), st.st_size - offset,
+	    0x01010101 * (uint8_t)number(argv[1]));
 	unmap(mem, st.st_size);
 	return 0;
 }
@@ -570,7 +574,7 @@ static const struct {
 	{ "hold", cmd_hold, 2, 2 },
 	{ "busy", cmd_busy, 3, 3 },
 	{ "stall", cmd_stall, 3, 3 },
-	{ "scribble", cmd_scribble, 2, 2 },
+	{ "scribble", cmd_scribble, 2, 3 },
 	{ "sqes", cmd_sqes, 2, 2 },
 };
 

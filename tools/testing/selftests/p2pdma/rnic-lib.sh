@@ -30,6 +30,19 @@ _is_adapter()
 	return 1
 }
 
+# require_rnics NAME...: before the cases.  A drive that is missing in a case is a
+# fault of the cases before it then, and no reason to skip.
+require_rnics()
+{
+	local name
+
+	for name; do
+		wait_for 60 drive_is_there "$name" ||
+			skip_all "no NVMe drive with the serial number $name"
+		rnic_bdf[$name]=$(bdf_of "$name")
+	done
+}
+
 # rnic_ibdev NAME, rnic_netdev NAME: of the adapter
 rnic_ibdev()
 {
@@ -63,8 +76,11 @@ use_rnic()
 {
 	local name=$1 ip=$2 bdf
 
-	wait_for 20 drive_is_there "$name" ||
+	if ! wait_for 60 drive_is_there "$name"; then
+		[ -z "${rnic_bdf[$name]:-}" ] ||
+			fail "the drive $name is gone: ${rnic_bdf[$name]}"
 		skip "no NVMe drive with the serial number $name"
+	fi
 	bdf=$(bdf_of "$name")
 	rnic_bdf[$name]=$bdf
 	modprobe -q ib_core || skip "no InfiniBand support"
@@ -74,7 +90,7 @@ use_rnic()
 	unbind "$bdf"
 	echo p2pdma_rnic >"$PCI/$bdf/driver_override"
 	bind "$bdf" p2pdma_rnic
-	wait_for 10 _is_adapter "$bdf" || fail "no RDMA device of $name"
+	wait_for 60 _is_adapter "$bdf" || fail "no RDMA device of $name"
 	ip addr add "$ip/24" dev "$(rnic_netdev "$name")"
 	ip link set "$(rnic_netdev "$name")" up
 }

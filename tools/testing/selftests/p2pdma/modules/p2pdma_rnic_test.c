@@ -33,7 +33,7 @@
 #define BUF_PAGES	272
 #define BUF_SIZE	(BUF_PAGES * PAGE_SIZE)
 #define MAX_WR		256
-#define TIMEOUT		(30 * HZ)
+#define TIMEOUT		(150 * HZ)
 /* A registration begins here in its first page. */
 #define SKEW		96
 

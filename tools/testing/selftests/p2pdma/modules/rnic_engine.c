@@ -19,15 +19,20 @@
 #include <linux/io.h>
 #include <linux/iommu.h>
 #include <linux/mm.h>
+#include <linux/module.h>
 
 #include "rnic.h"
 
 #define QUEUE_DEPTH	64
 #define MAX_DESCS	(PAGE_SIZE / sizeof(struct nvme_sgl_desc) - 1)
-#define COMMAND_TIMEOUT	(5 * HZ)
 /* NVMe r1.4, figure 247, SGLS: supported, of any length and alignment */
 #define SGLS_SUPPORTED	GENMASK(1, 0)
 #define SGLS_ANY_BYTE	1
+
+/* An emulator on a busy machine may stall for many seconds. */
+static unsigned int command_timeout = 60;
+module_param(command_timeout, uint, 0644);
+MODULE_PARM_DESC(command_timeout, "seconds that a command of the copy engine may take");
 
 /* --- addresses --- */
 
@@ -123,7 +128,7 @@ static bool is_complete(struct rnic_queue *queue)
 
 static int wait_complete(struct rnic_engine *eng, struct rnic_queue *queue)
 {
-	unsigned long deadline = jiffies + COMMAND_TIMEOUT;
+	unsigned long deadline = jiffies + READ_ONCE(command_timeout) * HZ;
 	unsigned int spins = 0;
 
 	while (!is_complete(queue)) {
@@ -604,7 +609,7 @@ static int move(struct rnic_dev *dev, struct rnic_iter *src,
  * @len: bytes
  * @wire: RNIC_CHUNK bytes
  *
- * Context: process, may sleep for seconds.
+ * Context: process, may sleep for minutes.
  *
  * Return: 0, or a negative error. After an error of any kind the engine does
  * not touch source and target any more.
