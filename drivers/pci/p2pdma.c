@@ -47,9 +47,14 @@
 
 /* Default segment limit of a PCI device, see pci_setup_device() */
 #define P2PDMA_SGL_ENTRY_MAX	SZ_64K
-#define P2PDMA_DRAIN_REPORT	(10 * HZ)
 /* Between looks at a process that is about to map memory */
 #define P2PDMA_MAPPER_MS	20
+
+/* Seconds between reports of a drain that waits; tests shorten it */
+unsigned int p2pdma_drain_report = 10;
+#ifdef CONFIG_PCI_P2PDMA_KUNIT_TEST
+EXPORT_SYMBOL_NS_GPL(p2pdma_drain_report, EXPORTED_FOR_KUNIT_TESTING);
+#endif
 
 /* Raised while any region has struct pages */
 DEFINE_STATIC_KEY_FALSE(pci_p2pdma_key);
@@ -590,7 +595,8 @@ static unsigned long p2pdma_drain_patience(struct pci_p2pdma *provider,
 /* Call with drain_lock held */
 static void p2pdma_drain(struct pci_p2pdma *provider)
 {
-	unsigned long then = jiffies + P2PDMA_DRAIN_REPORT;
+	unsigned int period = READ_ONCE(p2pdma_drain_report);
+	unsigned long then = jiffies + period * HZ;
 	struct p2pdma_region *region, *other;
 	unsigned int seconds = 0;
 
@@ -612,8 +618,8 @@ static void p2pdma_drain(struct pci_p2pdma *provider)
 			if (time_before(jiffies, then))
 				continue;
 			do {
-				then += P2PDMA_DRAIN_REPORT;
-				seconds += P2PDMA_DRAIN_REPORT / HZ;
+				then += period * HZ;
+				seconds += period;
 			} while (!time_before(jiffies, then));
 			list_for_each_entry_rcu(other, &provider->regions, node,
 						lockdep_is_held(&provider->drain_lock))
