@@ -52,6 +52,9 @@
 
 /* Seconds between reports of a drain that waits; tests shorten it */
 unsigned int p2pdma_drain_report_seconds = 10;
+#ifdef CONFIG_PCI_P2PDMA_KUNIT_TEST
+EXPORT_SYMBOL_NS_GPL(p2pdma_drain_report_seconds, EXPORTED_FOR_KUNIT_TESTING);
+#endif
 
 /* Raised while any region has struct pages */
 DEFINE_STATIC_KEY_FALSE(pci_p2pdma_key);
@@ -592,8 +595,8 @@ static unsigned long p2pdma_drain_patience(struct pci_p2pdma *provider,
 /* Call with drain_lock held */
 static void p2pdma_drain(struct pci_p2pdma *provider)
 {
-	unsigned int interval = p2pdma_drain_report_seconds;
-	unsigned long then = jiffies + interval * HZ;
+	unsigned int period = READ_ONCE(p2pdma_drain_report_seconds);
+	unsigned long then = jiffies + period * HZ;
 	struct p2pdma_region *region, *other;
 	unsigned int seconds = 0;
 
@@ -615,8 +618,8 @@ static void p2pdma_drain(struct pci_p2pdma *provider)
 			if (time_before(jiffies, then))
 				continue;
 			do {
-				then += interval * HZ;
-				seconds += interval;
+				then += period * HZ;
+				seconds += period;
 			} while (!time_before(jiffies, then));
 			list_for_each_entry_rcu(other, &provider->regions, node,
 						lockdep_is_held(&provider->drain_lock))

@@ -61,9 +61,9 @@ by_system_memory()
 {
 	wipe "$dst" 0 $((2 * MIB))
 	copy "$src" "$dst" 0 0 2M
-	check_all_host $((2 * MIB))
-	check_copied 0 0 $((2 * MIB))
 	check_reason "$(report reason)"
+	check_all_host $((2 * MIB)) "$(report reason)"
+	check_copied 0 0 $((2 * MIB))
 	untouched
 }
 

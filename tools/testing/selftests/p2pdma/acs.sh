@@ -221,27 +221,14 @@ found_anew()
 	check_reached "$mem_bdf" "$src_bdf" 4 bus
 }
 
-# cut_off PORT: while a copy is in the middle
+# cut_off PORT REFUSAL: while a copy is in the middle
 cut_off()
 {
-	local pid length=$((8 * MIB)) p2p host
+	local pid length=$((4 * MIB))
 
-	wipe "$dst" 0 "$length"
-	throttle $((2 * MIB))
-	copy "$src" "$dst" 0 0 "$length" &
-	pid=$!
-	midway "$pid" || fail "the copy ended too early"
+	start_slow_copy "$length"
 	acs_write "$1" $((RR | CR))
-	throttle 0
-	wait "$pid" || fail "the copy failed"
-	check_copied 0 0 "$length"
-	p2p=$(report bytes_p2p)
-	host=$(report bytes_host)
-	note "through peer memory $p2p, through system memory $host," \
-		"repeated $(report chunks_repeated)"
-	((p2p > 0 && host > 0)) || fail "all went one way"
-	check_equal reason "$(report reason)" \
-		"$cmb_bdf was withdrawn, reset or cut off during the copy"
+	end_slow_copy "$length"
 	copy_through_host "$2"
 	acs_write "$1" 0
 	copy_through "$cmb_bdf"
@@ -251,9 +238,6 @@ during_a_copy()
 {
 	local before
 
-	throttle 0 || skip "no host that could slow a drive down"
-	defer throttle 0
-	copy_parameter chunk_kib 256
 	acs_until_end "$src_port" "$dst_port" "$cmb_port"
 	before=$(p2pmem_available "$cmb_bdf")
 	cut_off "$dst_port" "$(refused_by_acs "$cmb_bdf" "$dst_bdf" "$dst_port")"

@@ -34,7 +34,7 @@ falls_back()
 	wipe "$dst" 0 $((4 * MIB))
 	copy "$src" "$dst" 0 0 4M
 	check_equal provider "$(report provider)" none
-	check_all_host $((4 * MIB))
+	check_all_host $((4 * MIB)) "$nothing_on_offer"
 	check_copied 0 0 $((4 * MIB))
 }
 

@@ -62,7 +62,7 @@ drive_works()
 {
 	check_drive
 	check_equal provider "$(report provider)" none
-	check_all_host $((4 * MIB))
+	check_all_host $((4 * MIB)) "$nothing_on_offer"
 }
 
 add "R8.7: one line says why the CMB is not used" one_line

@@ -30,6 +30,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 name=$(basename "$0" .sh)
 PCI=/sys/bus/pci/devices
 COPY=/sys/kernel/debug/p2pdma_copy
+ALLOW=/sys/module/p2pdma/parameters/allow_host_bridge
 # How many times as long as on others all may take on an emulated debug kernel.
 slowness=1
 case $(uname -r) in
@@ -44,6 +45,8 @@ export src dst cmb src_bdf dst_bdf cmb_bdf mem_bdf
 
 _cases=()
 _deferred=()
+# Where skip leaves its reason for run_cases
+_skip_reason=/dev/null
 
 # add "SENTENCE" FUNCTION [ARGUMENT...]
 add()
@@ -67,6 +70,7 @@ fail()
 skip()
 {
 	printf '# SKIP: %s\n' "$*" >&2
+	printf '%s\n' "$*" >"$_skip_reason"
 	exit "$KSFT_SKIP"
 }
 
@@ -109,6 +113,16 @@ _begin_log()
 	echo "$log_mark $1" >/dev/kmsg
 }
 
+# ktap_test_skip has no place for the reason.
+_report_skip()
+{
+	local reason=
+
+	read -r reason <"$_skip_reason" || :
+	__ktap_test ok "$1" "SKIP $reason"
+	KTAP_CNT_SKIP=$((KTAP_CNT_SKIP + 1))
+}
+
 run_cases()
 {
 	local line words status failed=0 skipped=0
@@ -117,9 +131,11 @@ run_cases()
 	# Not to be mistaken for a test that has nothing to do here
 	((${#_cases[@]})) || fail "no case matches CASES='${CASES:-}'"
 	ktap_set_plan "${#_cases[@]}"
+	_skip_reason=$(mktemp)
 	for line in "${_cases[@]}"; do
 		eval "words=($line)"
 		_begin_log "${words[0]}"
+		: >"$_skip_reason"
 		# Not in a condition, or "set -e" would mean nothing inside.
 		set +e
 		(
@@ -134,7 +150,7 @@ run_cases()
 		case $status in
 		"$KSFT_PASS") ktap_test_pass "${words[0]}" ;;
 		"$KSFT_SKIP")
-			ktap_test_skip "${words[0]}"
+			_report_skip "${words[0]}"
 			skipped=$((skipped + 1))
 			;;
 		*)
@@ -144,6 +160,7 @@ run_cases()
 			;;
 		esac
 	done
+	rm -f "$_skip_reason"
 	ktap_print_totals
 	((!failed)) || exit "$KSFT_FAIL"
 	((skipped < ${#_cases[@]})) || exit "$KSFT_SKIP"
@@ -187,6 +204,13 @@ check_log()
 	log_since | grep -E -- "$2" >/dev/null || fail "$1: the kernel did not say '$2'"
 }
 
+# literally TEXT: as a regular expression
+literally()
+{
+	# shellcheck disable=SC2001 # the shell itself knows no & before 5.2
+	sed 's/[][\\.*^$+?(){}|]/\\&/g' <<<"$1"
+}
+
 # check_log_count WHAT REGEX NUMBER
 check_log_count()
 {
@@ -207,10 +231,12 @@ log_since()
 	dmesg | awk -v mark="$log_mark" 'found { print } index($0, mark) { found = 1 }'
 }
 
-# wait_for SECONDS COMMAND...: until it succeeds
+# wait_for SECONDS COMMAND...: until it succeeds.  SECONDS is what an ordinary
+# machine needs at most.  The limit is ten times that: it only ends a test that
+# hangs, and a slow machine must not reach it.
 wait_for()
 {
-	local deadline=$((SECONDS + $1 * slowness))
+	local deadline=$((SECONDS + 10 * $1 * slowness))
 	shift
 
 	until "$@"; do
@@ -237,6 +263,31 @@ have_p2pdma()
 	else
 		grep -q ' pci_p2pdma_add_resource$' /proc/kallsyms
 	fi
+}
+
+# until_seen TIMES COMMAND...: call it up to TIMES times, until it succeeds.  For
+# a moment that cannot be forced; that it never came is a failure.
+until_seen()
+{
+	local times=$1 i
+	shift
+
+	for ((i = 0; i < times; i++)); do
+		! "$@" || return 0
+	done
+	fail "$times times, and never at the right moment: $*"
+}
+
+has_ended()
+{
+	! kill -0 "$1" 2>/dev/null
+}
+
+# end_of PID WHAT: wait for a background process, which must not hang; its status
+end_of()
+{
+	wait_for 10 has_ended "$1" || fail "$2 hangs"
+	wait "$1"
 }
 
 # rounds N: how often to repeat something; fewer where the kernel is slow
@@ -338,6 +389,24 @@ drive_is_there()
 	[ -n "$disk" ] && [ -b "$disk" ]
 }
 
+has_ctrl()
+{
+	[ -n "$(ctrl_of "$1")" ]
+}
+
+drive_is_back()
+{
+	drive_is_there "$1" && ctrl_in_state "$1" live
+}
+
+# drive_returns ROLE: after whatever happened to it; sets $ROLE, as its disk may
+# have another name now
+drive_returns()
+{
+	wait_for 30 drive_is_back "$1" || fail "the drive $1 did not come back"
+	declare -g "$1=$(disk_of "$1")"
+}
+
 # require_drives ROLE...: wait for them; sets $src, $dst, $cmb to their disks
 # and $src_bdf and so on to their PCI addresses
 require_drives()
@@ -345,9 +414,13 @@ require_drives()
 	local role
 
 	require_module nvme
+	# An earlier test may have left it: another provider of the same distance
+	unload p2pdma_provider
 	for role; do
-		wait_for 20 drive_is_there "$role" ||
+		# The driver has probed by now.  A drive that is not there is no hang.
+		wait_for 2 has_ctrl "$role" ||
 			skip_all "no NVMe drive with the serial number $role"
+		wait_for 20 drive_is_there "$role" || skip_all "the drive $role has no disk"
 		declare -g "$role=$(disk_of "$role")" "${role}_bdf=$(bdf_of "$role")"
 	done
 }
@@ -390,6 +463,33 @@ release()
 	[ ! -e "$PCI/$1/driver" ] || unbind "$1"
 }
 
+# start_unbind BDF: in the background; sets $pid
+start_unbind()
+{
+	unbind "$1" &
+	pid=$!
+}
+
+# unbind_ends BDF: it must not hang
+unbind_ends()
+{
+	local pid
+
+	start_unbind "$1"
+	end_of "$pid" "unbinding $1" || fail "unbinding $1 failed"
+}
+
+rescan()
+{
+	echo 1 >/sys/bus/pci/rescan
+}
+
+# is_removed BDF
+is_removed()
+{
+	[ ! -e "$PCI/$1" ]
+}
+
 # bind BDF DRIVER
 bind()
 {
@@ -400,6 +500,32 @@ bind()
 rebind()
 {
 	[ -e "$PCI/$1/driver" ] || bind "$1" "$2"
+}
+
+# ids_of BDF: VVVV:DDDD
+ids_of()
+{
+	local vendor device
+
+	vendor=$(<"$PCI/$1/vendor")
+	device=$(<"$PCI/$1/device")
+	echo "${vendor#0x}:${device#0x}"
+}
+
+# host_bridge_of BDF: how the host bridge above a function is called, by the
+# lowest function on its root bus
+host_bridge_of()
+{
+	local path bus dir
+
+	path=$(readlink -f "$PCI/$1")
+	bus=${path#/sys/devices/pci}
+	bus=${bus%%/*}
+	# The shell sorts them.
+	for dir in "$PCI/$bus":*; do
+		ids_of "${dir##*/}"
+		return
+	done
 }
 
 # --- providers -------------------------------------------------------------
@@ -456,9 +582,40 @@ bind_anew()
 	defer rebind "$cmb_bdf" nvme
 	unbind "$cmb_bdf"
 	bind "$cmb_bdf" nvme
-	wait_for 30 drive_is_there cmb || fail "the drive did not come back"
-	wait_for 30 ctrl_in_state cmb live || fail "the drive is not live"
+	drive_returns cmb
+}
+
+cmb_is_back()
+{
+	drive_is_back cmb && has_p2pmem "$cmb_bdf" &&
+		[ "$(p2pmem_published "$cmb_bdf" 2>/dev/null)" = 1 ]
+}
+
+cmb_returns()
+{
+	wait_for 60 cmb_is_back || fail "the drive with the CMB did not come back"
 	cmb=$(disk_of cmb)
+}
+
+# Whatever a case did to it.
+restore_cmb()
+{
+	! is_removed "$cmb_bdf" || rescan
+	is_removed "$cmb_bdf" || rebind "$cmb_bdf" nvme
+	cmb_returns
+}
+
+# is_available BDF BYTES
+is_available()
+{
+	[ "$(p2pmem_available "$1")" = "$2" ]
+}
+
+# check_available BDF BYTES: as soon as the last user has let go
+check_available()
+{
+	wait_for 10 is_available "$1" "$2" ||
+		fail "$1: $(p2pmem_available "$1") bytes available, should be $2"
 }
 
 # bar_of BDF NUMBER: "START SIZE" of a BAR, as the CPU sees it
@@ -537,7 +694,7 @@ check_copied()
 	check_equal "bytes by both ways" "$((p2p + host))" "$3"
 }
 
-# check_all_p2p PROVIDER LENGTH, check_all_host LENGTH: which way it went
+# check_all_p2p PROVIDER LENGTH, check_all_host LENGTH REASON: which way it went
 check_all_p2p()
 {
 	check_equal "provider" "$(report provider)" "$1"
@@ -551,7 +708,7 @@ check_all_host()
 {
 	check_equal "bytes_p2p" "$(report bytes_p2p)" 0
 	check_equal "bytes_host" "$(report bytes_host)" "$1"
-	check_differ "reason" "$(report reason)" ""
+	check_equal "reason" "$(report reason)" "$2"
 }
 
 # midway PID: wait until the copy that runs as this process is in the middle;
@@ -599,6 +756,96 @@ patient()
 scribble_cmb()
 {
 	"$here/p2pmem_mmap" scribble "$PCI/$cmb_bdf/resource2" "$1" "$2"
+}
+
+# start_slow_copy LENGTH: from src to dst, in the background.  A part of it went
+# through peer memory, and the rest waits for dst until end_slow_copy.  Sets $pid.
+start_slow_copy()
+{
+	throttle 0 || skip "no host that could slow a drive down"
+	defer throttle 0
+	# The last of four lanes waits 8 s, which is no timeout of the drive.
+	copy_parameter chunk_kib 64
+	copy_parameter lanes 4
+	wipe "$dst" 0 "$1"
+	throttle $((32 * KIB))
+	copy "$src" "$dst" 0 0 "$1" &
+	pid=$!
+	midway "$pid" || fail "the copy ended too early"
+}
+
+# end_slow_copy LENGTH [PROVIDER]: its data is right, and it went on through system
+# memory, as the provider, the CMB if not said otherwise, was withdrawn
+end_slow_copy()
+{
+	throttle 0
+	end_of "$pid" "the copy" || fail "the copy failed"
+	check_copied 0 0 "$1"
+	note "through peer memory $(report bytes_p2p), through system memory" \
+		"$(report bytes_host), repeated $(report chunks_repeated)"
+	(($(report bytes_p2p) > 0 && $(report bytes_host) > 0)) || fail "all went one way"
+	check_withdrawn "${2:-$cmb_bdf}"
+}
+
+# check_withdrawn PROVIDER: the reason of a copy that began with it.  One that ends
+# before the core has told it only knows that it got no memory.
+check_withdrawn()
+{
+	[ "$(report reason)" = "$(short_of_memory "$(report chunks_short)" \
+		"$(report chunks_repeated)")" ] ||
+		check_equal "reason" "$(report reason)" "$(withdrawn "$1")"
+}
+
+# --- what the kernel and the samples say -----------------------------------
+
+# In full, so that a test cannot take one reason for another.
+export nothing_on_offer="no PCI device offers peer-to-peer memory"
+export not_configured="the kernel has no peer-to-peer DMA (CONFIG_PCI_P2PDMA)"
+export nothing_added="no device was added to the client list"
+export all_reach_one="there is a provider that all clients can reach"
+
+refused_by_acs()
+{
+	echo "$2 cannot reach the memory of $1: ports on the way redirect" \
+		"peer-to-peer traffic (ACS); to let it through at the price of" \
+		"isolation, boot with pci=disable_acs_redir=$3"
+}
+
+refused_by_root_complex()
+{
+	echo "$2 cannot reach the memory of $1: the two meet only in the root" \
+		"complex, which need not route between ports; if this machine is" \
+		"known to route, add p2pdma.allow_host_bridge=$3 to the kernel" \
+		"command line, or write it to $ALLOW"
+}
+
+refused_by_conventional_pci()
+{
+	echo "$2 cannot reach the memory of $1: a conventional PCI bus is on the way"
+}
+
+refused_by_itself()
+{
+	echo "$2 cannot reach the memory of $1: the function is not known to reach" \
+		"its own memory"
+}
+
+# withdrawn BDF: of a copy that began with this provider
+withdrawn()
+{
+	echo "$1 was withdrawn, reset or cut off during the copy"
+}
+
+# short_of_memory CHUNKS [REPEATED]: of a copy whose provider had none
+short_of_memory()
+{
+	echo "the provider had no memory free for $1 chunks, and ${2:-0} had to be repeated"
+}
+
+# takes_no_peer_memory DISK: of a copy from or to it
+takes_no_peer_memory()
+{
+	echo "the driver of $1 does not take peer memory"
 }
 
 # --- the test module -------------------------------------------------------

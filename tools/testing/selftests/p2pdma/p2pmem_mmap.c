@@ -43,8 +43,8 @@ static void usage(void)
 	      "p2pmem_mmap hold FILE SIZE\n"
 	      "	print \"ready\", wait for a line, print \"alive\" or \"SIGBUS\"\n"
 	      "p2pmem_mmap busy FILE SIZE SRC\n"
-	      "	print \"ready\", read SRC with O_DIRECT into the memory until\n"
-	      "	that fails or stdin ends, print the number of reads\n"
+	      "	read SRC with O_DIRECT into the memory until that fails or stdin\n"
+	      "	ends; print \"ready\" after the first read, the number at the end\n"
 	      "p2pmem_mmap stall DEVICE BDF SECONDS\n"
 	      "	unbind the device while a process has no CPU in mmap(); print\n"
 	      "	\"hit\", or \"missed\" if that moment was not found in SECONDS;\n"
@@ -311,8 +311,6 @@ static int cmd_busy(int argc, char **argv)
 	char byte;
 
 	fcntl(STDIN_FILENO, F_SETFL, O_NONBLOCK);
-	puts("ready");
-	fflush(stdout);
 	while (read(STDIN_FILENO, &byte, 1) < 0) {
 		ssize_t len = pread(src, mem, size, 0);
 
@@ -321,7 +319,12 @@ static int cmd_busy(int argc, char **argv)
 			break;
 		}
 		/* A short one is cut off where the mapping ended meanwhile. */
-		reads += len == (ssize_t)size;
+		if (len != (ssize_t)size)
+			continue;
+		if (!reads++) {
+			puts("ready");
+			fflush(stdout);
+		}
 	}
 	printf("reads=%lu\n", reads);
 	return 0;

@@ -34,6 +34,12 @@
 
 #define MAX_THREADS	64
 
+#ifdef CONFIG_PCI_P2PDMA_KUNIT_TEST
+/* Of drivers/pci/p2pdma.c: seconds between reports of a drain that waits */
+extern unsigned int p2pdma_drain_report_seconds;
+MODULE_IMPORT_NS(EXPORTED_FOR_KUNIT_TESTING);
+#endif
+
 /* Memory that a script holds: either @addr or @sgl. */
 struct holding {
 	struct pci_dev *provider;
@@ -544,6 +550,39 @@ static int cmd_state(int argc, char **argv, struct seq_buf *out)
 	return 0;
 }
 
+/* drain-report SECONDS: how often a drain that waits says so */
+static int cmd_drain_report(int argc, char **argv, struct seq_buf *out)
+{
+#ifdef CONFIG_PCI_P2PDMA_KUNIT_TEST
+	unsigned int seconds;
+
+	if (kstrtouint(argv[1], 0, &seconds) || !seconds)
+		return -EINVAL;
+	seq_buf_printf(out, "before=%u\n", p2pdma_drain_report_seconds);
+	WRITE_ONCE(p2pdma_drain_report_seconds, seconds);
+	return 0;
+#else
+	return -EOPNOTSUPP;
+#endif
+}
+
+/* --- references --- */
+
+/*
+ * refs FUNCTION: references to its struct device. The one by which it is found
+ * here does not count.
+ */
+static int cmd_refs(int argc, char **argv, struct seq_buf *out)
+{
+	struct pci_dev *pdev __free(pci_dev_put) = find_function(argv[1]);
+
+	if (!pdev)
+		return -ENXIO;
+	seq_buf_printf(out, "refs=%u\n",
+		       kref_read(&pdev->dev.kobj.kref) - 1);
+	return 0;
+}
+
 /* --- client lists --- */
 
 static void unusable(struct pci_p2pdma_client_list *list,
@@ -1034,6 +1073,7 @@ static const struct command {
 	{ "dma-map", cmd_map, 3, 3 },
 	{ "dma-map-mixed", cmd_dma_map_mixed, 4, 4 },
 	{ "drain", cmd_state, 2, 2 },
+	{ "drain-report", cmd_drain_report, 2, 2 },
 	{ "fill", cmd_fill, 3, 3 },
 	{ "fragment", cmd_fragment, 3, 3 },
 	{ "free", cmd_free, 2, 2 },
@@ -1060,6 +1100,7 @@ static const struct command {
 	{ "page", cmd_page, 2, 2 },
 	{ "publish", cmd_publish, 3, 3 },
 	{ "quiesce", cmd_state, 2, 2 },
+	{ "refs", cmd_refs, 2, 2 },
 	{ "resume", cmd_state, 2, 2 },
 	{ "self", cmd_publish, 3, 3 },
 	{ "sgl", cmd_sgl, 3, 3 },
