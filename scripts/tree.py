@@ -225,7 +225,7 @@ def assemble(top, pristine, entries):
 
 def unpack(source, where):
     """Unpack or copy a kernel. Returns its version."""
-    os.mkdir(where)
+    os.makedirs(where, exist_ok=True)
     if os.path.isfile(source):
         run("tar", "-xf", source, "-C", where, "--strip-components=1", "--no-same-owner")
     else:
@@ -247,28 +247,33 @@ def unpack(source, where):
 
 def import_source(source):
     """The pristine commit of a directory or a tarball; the same one is read only once."""
-    source, where = os.path.realpath(source), BUILD + "/import"
+    source = os.path.realpath(source)
     if not os.path.exists(source):
         raise Stop("LINUX=%s: there is no such file or directory" % source)
     stamps = run("find", source, "-name", ".git", "-prune", "-o", "-printf", "%P %s %T@\n")
     name = "refs/p2pdma/pristines/" + hashlib.sha1(
         (source + stamps).encode(errors="surrogateescape")).hexdigest()
     init()
-    if not ref(name):
-        print("  reading " + source, flush=True)
-        shutil.rmtree(where, ignore_errors=True)
-        try:
-            version = unpack(source, where)
-            # Debian's .gitignore has git ignore every new file. Edits must be seen.
-            run("sed", "-i", "-E", "/^(\\/\\*|!\\/debian\\/)$/d", where + "/.gitignore")
-            with index(where) as ix:
-                # Such a threshold has git write one pack instead of 80,000 loose objects.
-                ix("-c", "core.bigFileThreshold=1", "add", "-A", "-f", ".")
-                when = RELEASED + 86400 * int(re.split("[.-]", version)[2])
-                git("update-ref", name, commit(ix("write-tree"), (), "Linux %s\n" % version, when,
-                                               NEUTRAL))
-        finally:
-            shutil.rmtree(where, ignore_errors=True)
+    if ref(name):
+        return ref(name)
+    print("  reading " + source, flush=True)
+    # The first one is unpacked where it is to be, which saves writing it twice.
+    first = not ref("HEAD")
+    where = LINUX if first else BUILD + "/import"
+    run("rm", "-rf", where)
+    init()
+    try:
+        version = unpack(source, where)
+        # Debian's .gitignore has git ignore every new file. Edits must be seen.
+        run("sed", "-i", "-E", "/^(\\/\\*|!\\/debian\\/)$/d", where + "/.gitignore")
+        with index(where) as ix:
+            # Such a threshold has git write one pack instead of 80,000 loose objects.
+            (git if first else ix)("-c", "core.bigFileThreshold=1", "add", "-A", "-f", ".")
+            tree = (git if first else ix)("write-tree")
+    finally:
+        run("rm", "-rf", BUILD + "/import")
+    git("update-ref", name, commit(tree, (), "Linux %s\n" % version,
+                                   RELEASED + 86400 * int(re.split("[.-]", version)[2]), NEUTRAL))
     return ref(name)
 
 
