@@ -687,7 +687,7 @@ static void root_complex_segment_across_the_boundary_is_refused(struct kunit *te
 	void *at = f->mem + SZ_64K - (virt_to_phys(f->mem) & (SZ_64K - 1));
 
 	if (dma_debug_checks_segments())
-		kunit_skip(test, "dma-debug warns of what is to be refused; boot with dma_debug=off");
+		kunit_skip(test, "dma-debug warns of this; boot with dma_debug=off");
 	allow_host(f);
 	dma_set_seg_boundary(f->n, SZ_64K - 1);
 	set_peer(sgl, at, SZ_4K);
