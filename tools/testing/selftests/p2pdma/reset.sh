@@ -13,7 +13,7 @@
 #
 # topology: cmb-sqes
 # kernels: normal debug
-# timeout: 400
+# timeout: 900
 # tags: nvme reset
 
 # shellcheck disable=SC2317 # run_cases calls the functions, by name
