@@ -13,7 +13,7 @@
 #
 # topology: cmb-sqes
 # kernels: normal debug
-# timeout: 400
+# timeout: 900
 # leaks: normal
 # tags: nvme reset
 

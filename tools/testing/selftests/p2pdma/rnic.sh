@@ -214,6 +214,12 @@ load_has_ended()
 }
 
 # lost_under_load NAME HOW...: the adapter goes while it has work
+#
+# For the host's adapter this takes 2 s, or 95 s.  6.12's nvme-rdma deletes the
+# controller as the device goes.  If that comes before its error recovery,
+# nvme_rdma_wr_error() ignores the flushed requests, since the controller is being
+# deleted.  Its I/O then ends by timeout, after 30 s, and so does the Property Set
+# that shuts it down, after 60 s.  The log has both timeouts.
 lost_under_load()
 {
 	local name=$1 bdf load
