@@ -164,7 +164,10 @@ others_take()
 {
 	export_small $((2 * MIB))
 	start_load "$disk" --iodepth=32
-	for ((i = 0; i < $(rounds 30); i++)); do
+	count one 1
+	for ((i = 0; i < 300; i++)); do
+		((i < $(rounds 30) || $(counted p2p one 1) == 0 || $(counted host one 1) == 0)) ||
+			break
 		p2p alloc-all "$mem_bdf" $((4 << i % 5))K >/dev/null || :
 		sleep 0.05
 		p2p free-all

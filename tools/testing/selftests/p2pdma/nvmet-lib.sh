@@ -378,12 +378,29 @@ fio_on_all()
 # it is told to.  start_load DISK [FIO_OPTION...]
 start_load()
 {
+	local before
+
+	before=$(writes_of "$1")
 	fio_log=$(mktemp)
 	defer rm -f "$fio_log"
 	start_fio "$fio_log" "$1" --rw=randwrite --bsrange=4k-64k --iodepth=16 \
-		--size=16M --verify_backlog=64 --time_based --runtime=600 "${@:2}"
-	sleep 0.5
+		--size=16M --verify_backlog=64 --time_based --runtime=36000 "${@:2}"
+	wait_for 20 writes_more "$1" "$before" || :
 	check_load "at the start"
+}
+
+# writes_of DISK: how many it completed
+writes_of()
+{
+	local -a stat
+
+	read -r -a stat <"/sys/class/block/${1##*/}/stat"
+	echo "${stat[4]}"
+}
+
+writes_more()
+{
+	has_ended "$fio_pid" || (($(writes_of "$1") > $2))
 }
 
 # slow_drive BYTES: per second that dst takes until the case ends, so that
@@ -407,8 +424,7 @@ stop_load()
 {
 	check_load "in the end"
 	kill -INT "$fio_pid"
-	wait_for 60 has_ended "$fio_pid" || fail "the I/O hangs"
-	wait "$fio_pid" || :
+	end_of "$fio_pid" "the I/O" || :
 	if ! grep -q 'err= 0' "$fio_log" || grep -q 'verify:' "$fio_log"; then
 		sed 's/^/# /' "$fio_log" >&2
 		fail "the I/O failed: see above"
@@ -426,14 +442,8 @@ finish_load()
 abandon_load()
 {
 	kill -INT "$fio_pid" 2>/dev/null || :
-	wait_for 60 has_ended "$fio_pid" || fail "the I/O hangs"
-	wait "$fio_pid" || :
+	end_of "$fio_pid" "the I/O" || :
 	! grep -q 'verify:' "$fio_log" || fail "wrong data: $(cat "$fio_log")"
-}
-
-has_ended()
-{
-	! kill -0 "$1" 2>/dev/null
 }
 
 # LOCAL is the disk that the target has, DISK what the host sees of it.
@@ -606,7 +616,30 @@ check_adapter()
 		"$(($(rnic_counter "$1" "write_local_$2_bytes") - took))" "$4"
 }
 
-# check_bound NSID PROVIDER, check_unbound NSID REGEX: the message of a binding
+# What the target says of a namespace that gets no provider, in full
+export file_backed="the namespace is backed by a file"
+export no_dma="the transport has no device that does DMA (soft RDMA, TCP and loop copy by CPU)"
+
+# driver_takes_none DISK
+driver_takes_none()
+{
+	echo "the driver of $1 does not take peer-to-peer memory" \
+		"(md, dm and NVMe multipath never do)"
+}
+
+# named_offers_none BDF, named_cannot_be_used BDF: the one in the attribute
+named_offers_none()
+{
+	echo "$1, which its attribute p2pmem names, offers no memory"
+}
+
+named_cannot_be_used()
+{
+	echo "$1, which its attribute p2pmem names, cannot be used (-EXDEV)"
+}
+
+# check_bound NSID PROVIDER, check_unbound NSID REASON: the message of a binding.
+# Of a reason with more lines this is the first one.
 check_bound()
 {
 	check_log "which provider" "nvmet: ctrl [0-9]+ ns $1: .*peer-to-peer memory of $2"
@@ -614,9 +647,29 @@ check_bound()
 
 check_unbound()
 {
-	check_log "why no provider" "nvmet: ctrl [0-9]+ ns $1: .*system memory: .*($2)"
+	check_said_unbound "$1" "$2"
 	check_no_log "no promise of namespace $1" \
 		"nvmet: ctrl [0-9]+ ns $1: .*peer-to-peer memory of [0-9a-f]{4}:"
+}
+
+# check_said_unbound NSID REASON: no provider now; it may have had one before
+check_said_unbound()
+{
+	wait_for 10 said_last "$1" "$2" ||
+		fail "why namespace $1 has no provider is '$(said_unbound "$1")', should be '$2'"
+}
+
+said_last()
+{
+	[ "$(said_unbound "$1")" = "$2" ]
+}
+
+# said_unbound NSID: the last reason
+said_unbound()
+{
+	log_since |
+		sed -nE "s/.* nvmet: ctrl [0-9]+ ns $1: data goes through system memory: //p" |
+		tail -n 1
 }
 
 # --- pools -----------------------------------------------------------------

@@ -79,7 +79,7 @@ works_again()
 # nobody waits for their answers. The host connects again.
 connections_cut()
 {
-	local i state
+	local i dir dirs
 
 	use_rnic rnic0 "$ip0"
 	export_one "$dst"
@@ -87,10 +87,12 @@ connections_cut()
 	connect_under_load --ctrl-loss-tmo=60
 	for ((i = 0; i < $(rounds 6); i++)); do
 		wait_for 10 in_flight || fail "$i: no command has peer memory"
-		for state in "$NVMET_DEBUG"/one/ctrl*/state; do
-			echo fatal >"$state"
+		dirs=("$NVMET_DEBUG"/one/ctrl*)
+		for dir in "${dirs[@]}"; do
+			echo fatal >"$dir/state"
 		done
-		sleep 0.2
+		wait_for "$NVMET_WAIT" are_gone "${dirs[@]}" ||
+			fail "$i: the target keeps the controller"
 		wait_for "$NVMET_WAIT" host_ctrls_in_state one live ||
 			fail "$i: the host did not connect again"
 		check_load "$i"
@@ -99,6 +101,15 @@ connections_cut()
 	check_pools "with all commands done"
 	same_data "$disk" "$dst" 0 $((16 * MIB))
 	works_again "$dst" "$cmb_bdf"
+}
+
+are_gone()
+{
+	local dir
+
+	for dir; do
+		[ ! -e "$dir" ] || return 1
+	done
 }
 
 in_flight()
@@ -186,18 +197,6 @@ namespace_gone()
 	works_again "$dst" "$cmb_bdf"
 }
 
-# unbind_drive ROLE BDF: under load; it hangs if somebody keeps its memory
-unbind_drive()
-{
-	timeout $((60 * slowness)) bash -c "echo $2 >$PCI/$2/driver/unbind" ||
-		fail "unbinding $1 hangs"
-}
-
-drive_is_back()
-{
-	drive_is_there "$1" && ctrl_in_state "$1" live
-}
-
 # drive_gone ROLE: the namespace's drive, with the memory or without
 drive_gone()
 {
@@ -211,13 +210,12 @@ drive_gone()
 	use_rnic rnic0 "$ip0"
 	export_one "${!role}"
 	connect_under_load
-	unbind_drive "$role" "$bdf"
+	unbind_ends "$bdf"
 	abandon_load
 	check_pools "without the drive"
 	remove_namespace one 1
 	bind "$bdf" nvme
-	wait_for 30 drive_is_back "$role" || fail "the drive did not come back"
-	declare -g "$role=$(disk_of "$role")"
+	drive_returns "$role"
 	provider=$cmb_bdf
 	if [ "$role" = dst ]; then
 		provider=$mem_bdf
@@ -238,7 +236,7 @@ adapter_gone()
 	# adapter is gone, and tries for this long.
 	connect_under_load --ctrl-loss-tmo=2
 	bdf=$(rnic_bdf_of rnic0)
-	unbind_drive rnic0 "$bdf"
+	unbind_ends "$bdf"
 	abandon_load
 	disconnect one
 	check_pools "without the adapter"
@@ -257,7 +255,7 @@ adapter_gone()
 # Another way remains: the host takes it, and sees no error.
 one_adapter_of_two()
 {
-	local bdf dir live=0
+	local bdf dir live=0 before
 
 	use_mem
 	use_rnic rnic0 "$ip0"
@@ -274,8 +272,9 @@ one_adapter_of_two()
 	start_load "$disk"
 	wait_for 10 more_than one 1 p2p_bytes "$MIB" || fail "nothing through peer memory"
 	bdf=$(rnic_bdf_of rnic1)
-	unbind_drive rnic1 "$bdf"
-	sleep 2
+	unbind_ends "$bdf"
+	before=$(writes_of "$disk")
+	wait_for 20 writes_more "$disk" $((before + 100)) || fail "the I/O does not go on"
 	check_load "without one of the adapters"
 	finish_load
 	same_data "$disk" "$dst" 0 $((16 * MIB))

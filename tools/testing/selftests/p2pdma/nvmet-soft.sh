@@ -71,8 +71,8 @@ soft()
 	count one 2
 	host_writes "$(host_disk one 2)" "$cmb" 4096 $((64 * KIB))
 	check_all_system one 2 $((64 * KIB))
-	check_unbound 1 "CPU|virtual"
-	check_unbound 2 "CPU|virtual"
+	check_unbound 1 "$no_dma"
+	check_unbound 2 "$no_dma"
 	check_equal provider "$(nvmet_counter one 1 provider)" none
 	check_equal "bytes through peer memory" "$(nvmet_counter one 1 p2p_bytes)" 0
 	check_equal "commands through peer memory" "$(nvmet_counter one 1 p2p_cmds)" 0
@@ -88,8 +88,8 @@ soft_told()
 	connect one "$ip"
 	host_writes "$(host_disk one 1)" "$dst" 4096 $((64 * KIB))
 	host_reads "$(host_disk one 2)" "$cmb" 4096 $((64 * KIB))
-	check_unbound 1 "CPU|virtual"
-	check_unbound 2 "CPU|virtual"
+	check_unbound 1 "$no_dma"
+	check_unbound 2 "$no_dma"
 	check_equal "bytes through peer memory" \
 		"$(nvmet_counter one 1 p2p_bytes) $(nvmet_counter one 2 p2p_bytes)" "0 0"
 }

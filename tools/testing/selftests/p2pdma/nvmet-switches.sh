@@ -81,7 +81,9 @@ each_its_own()
 	check_adapter rnic0 bar 0 0
 	check_adapter rnic1 bar 0 0
 	check_log "the remedy" \
-		"nvmet: ctrl [0-9]+ ns 2: .*p2pdma\.allow_host_bridge="
+		"nvmet: ctrl [0-9]+ ns 2: .*$(literally "$(
+			refused_by_root_complex "$cmb_bdf" "$dst_bdf" "$(host_bridge_of "$src_bdf")"
+		)")$"
 }
 
 both_at_once()
