@@ -255,11 +255,17 @@ trim()
 	printf '%s\n' "$text"
 }
 
+# has_option NAME: is it in the kernel?  Only where the kernel tells
+has_option()
+{
+	# Not -q: with pipefail an early end of the reader is a failure.
+	[ -r /proc/config.gz ] && zcat /proc/config.gz | grep "^CONFIG_$1=y" >/dev/null
+}
+
 have_p2pdma()
 {
 	if [ -r /proc/config.gz ]; then
-		# Not -q: with pipefail an early end of the reader is a failure.
-		zcat /proc/config.gz | grep '^CONFIG_PCI_P2PDMA=y' >/dev/null
+		has_option PCI_P2PDMA
 	else
 		grep -q ' pci_p2pdma_add_resource$' /proc/kallsyms
 	fi

@@ -75,7 +75,7 @@ named()
 	ns_attribute one 4 p2pmem "$cmb_bdf"
 	exact one 4 "$src" none
 	check_unbound 4 "$(named_cannot_be_used "$cmb_bdf")"
-	check_log "why it cannot" "nvmet: ctrl [0-9]+ ns 4:   $src_bdf cannot reach the memory of $cmb_bdf: "
+	check_log "why it cannot" "nvmet: ctrl [0-9]+ ns 4:   $(literally "$far_is_refused")$"
 	ns_attribute one 2 p2pmem "$cmb_bdf"
 	exact one 2 "$dst" "$cmb_bdf"
 }

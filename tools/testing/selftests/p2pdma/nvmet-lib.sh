@@ -635,7 +635,10 @@ named_offers_none()
 
 named_cannot_be_used()
 {
-	echo "$1, which its attribute p2pmem names, cannot be used (-EXDEV)"
+	local error=-18
+
+	! has_option SYMBOLIC_ERRNAME || error=-EXDEV
+	echo "$1, which its attribute p2pmem names, cannot be used ($error)"
 }
 
 # check_bound NSID PROVIDER, check_unbound NSID REASON: the message of a binding.
