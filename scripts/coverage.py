@@ -160,7 +160,7 @@ def main() -> int:
               "\n  ".join(unexplained))
     stale = [": ".join(key) for key in why if key not in used]
     if stale:
-        print("\nIn uncovered.txt, but reached, or not there any more:\n  " +
+        print("\n" "In uncovered.txt, but reached, or not there any more:\n  " +
               "\n  ".join(stale))
     return 1 if unexplained or stale else 0
 

@@ -24,7 +24,7 @@ PACKAGES=(
 # shellcheck disable=SC2154 # build comes from lib.sh
 OUT=$build/guest
 IMAGE=$OUT/root.squashfs
-INIT=tools/testing/selftests/p2pdma/vm/init
+INIT=tools/testing/selftests/p2pdma/vm/init.sh
 
 # The codename of this machine's Debian release.
 release()

@@ -52,9 +52,6 @@
 
 /* Seconds between reports of a drain that waits; tests shorten it */
 unsigned int p2pdma_drain_report_seconds = 10;
-#ifdef CONFIG_PCI_P2PDMA_KUNIT_TEST
-EXPORT_SYMBOL_NS_GPL(p2pdma_drain_report_seconds, EXPORTED_FOR_KUNIT_TESTING);
-#endif
 
 /* Raised while any region has struct pages */
 DEFINE_STATIC_KEY_FALSE(pci_p2pdma_key);

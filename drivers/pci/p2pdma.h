@@ -160,6 +160,8 @@ struct seq_buf;
 /* p2pdma.c */
 extern struct mutex p2pdma_register_lock;
 extern unsigned int p2pdma_drain_report_seconds;
+/* p2pdma_core_test.c */
+unsigned int p2pdma_set_drain_report(unsigned int seconds);
 void *p2pdma_alloc(struct pci_dev *pdev, size_t size, unsigned long holder);
 u64 p2pdma_available(struct pci_p2pdma *provider);
 u32 p2pdma_contents(struct pci_dev *pdev);

@@ -20,8 +20,8 @@ from . import paths
 # Where the guest finds the tests.
 KSELFTEST_DIR = "/opt/kselftest"
 
-_SCRIPTS = {"guest-init": "usr/lib/p2pdma/guest-init",
-            "vmhost": "usr/bin/vmhost"}
+_SCRIPTS = {"guest-init.sh": "usr/lib/p2pdma/guest-init",
+            "vmhost.sh": "usr/bin/vmhost"}
 
 
 # Kernels without the interface that the test modules use.

@@ -264,7 +264,8 @@ balance()
 		"add=src assign=cmb quiesce=cmb free resume=cmb"
 		"add=src assign=cmb driver-goes=cmb free driver-returns=cmb"
 		"add=src assign=cmb driver-goes=cmb unbind driver-returns=cmb free"
-		"add=src assign=cmb driver-goes=cmb driver-returns=cmb find-none unbind assign=cmb free"
+		"add=src assign=cmb driver-goes=cmb driver-returns=cmb find-none
+			unbind assign=cmb free"
 		"add=src assign=cmb driver-goes=src remove=src driver-returns=src free"
 		"add=src assign=cmb driver-goes=src free driver-returns=src"
 	)

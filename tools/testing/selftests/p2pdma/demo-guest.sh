@@ -45,8 +45,8 @@ io()
 	log=$(mktemp)
 	count demo "$nsid"
 	mark "$part-begin"
-	fio --allow_file_create=0 --name="$part" --filename="$disk" --rw="$op" --bs=256k --iodepth=8 \
-		--size="$bytes" --direct=1 --ioengine=libaio --verify=crc32c \
+	fio --name="$part" --filename="$disk" --allow_file_create=0 --rw="$op" --bs=256k \
+		--iodepth=8 --size="$bytes" --direct=1 --ioengine=libaio --verify=crc32c \
 		--do_verify=0 --verify_fatal=1 --verify_state_save=0 \
 		--output="$log" >&2 || status=$?
 	mark "$part-end"

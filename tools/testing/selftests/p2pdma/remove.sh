@@ -154,7 +154,7 @@ reports()
 # held HOW: somebody keeps 1 MiB and 64 KiB
 held()
 {
-	local list id small pid how=$1
+	local list id small pid holders how=$1
 
 	defer restore
 	reports_each_second
@@ -174,7 +174,9 @@ held()
 	wait_for 25 waits_for 1088 || fail "not a word about who holds it"
 	! has_ended "$pid" || fail "removal did not wait"
 	reports | sed 's/^/# /'
-	check_log "who, and for whom" "$cmb_bdf: p2pdma: waiting for 1088 KiB of BAR 2 since [0-9]+ s, held by 1024 KiB alloc_one \[p2pdma_test\], 64 KiB cmd_sgl \[p2pdma_test\]; bound to it: p2pdma_test$"
+	holders="1024 KiB alloc_one \[p2pdma_test\], 64 KiB cmd_sgl \[p2pdma_test\]"
+	check_log "who, and for whom" "$cmb_bdf: p2pdma: waiting for 1088 KiB of BAR 2 since [0-9]+ s,\
+ held by $holders; bound to it: p2pdma_test$"
 	check_equal "told" "$(p2p_value told list-told "$list")" 1
 	check_fails "allocating more" "Cannot allocate memory" p2p alloc "$cmb_bdf" 4096
 

@@ -35,8 +35,8 @@
 #define MAX_THREADS	64
 
 #ifdef CONFIG_PCI_P2PDMA_KUNIT_TEST
-/* Of drivers/pci/p2pdma.c: seconds between reports of a drain that waits */
-extern unsigned int p2pdma_drain_report_seconds;
+/* Of drivers/pci/p2pdma_core_test.c: seconds between reports of a drain that waits */
+unsigned int p2pdma_set_drain_report(unsigned int seconds);
 MODULE_IMPORT_NS(EXPORTED_FOR_KUNIT_TESTING);
 #endif
 
@@ -558,8 +558,7 @@ static int cmd_drain_report(int argc, char **argv, struct seq_buf *out)
 
 	if (kstrtouint(argv[1], 0, &seconds) || !seconds)
 		return -EINVAL;
-	seq_buf_printf(out, "before=%u\n", p2pdma_drain_report_seconds);
-	WRITE_ONCE(p2pdma_drain_report_seconds, seconds);
+	seq_buf_printf(out, "before=%u\n", p2pdma_set_drain_report(seconds));
 	return 0;
 #else
 	return -EOPNOTSUPP;

@@ -154,7 +154,7 @@ static int execute(struct rnic_engine *eng, struct rnic_queue *queue,
 	u16 status;
 	int err;
 
-	cmd->common.command_id = cpu_to_le16(++queue->command_id);
+	cmd->common.command_id = ++queue->command_id;
 	queue->sq[queue->tail] = *cmd;
 	queue->tail = (queue->tail + 1) % QUEUE_DEPTH;
 	writel(queue->tail, doorbell(eng, queue->id, false));
