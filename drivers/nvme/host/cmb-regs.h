@@ -219,8 +219,7 @@ nvme_cmb_explain(enum nvme_cmb_fault fault, u32 loc, u32 sz,
 			  cmb->offset);
 		return buf;
 	case NVME_CMB_NO_USE:
-		scnprintf(buf, len,
-			  "it takes neither data both ways nor submission queues (CMBSZ %#x)",
+		scnprintf(buf, len, "it takes neither data both ways nor queues (CMBSZ %#x)",
 			  sz);
 		return buf;
 	}

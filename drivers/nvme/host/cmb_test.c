@@ -177,10 +177,10 @@ static const struct bad bads[] = {
 	  NVME_CMB_IN_REGISTERS,
 	  "offset 0x1000 of BAR 0 is among registers and doorbells" },
 	{ "R8.7 no use", LOC(0, 0, 2), SIZE(512, 0, 0), NVME_CMB_NO_USE,
-	  "it takes neither data both ways nor submission queues (CMBSZ 0x200000)" },
+	  "it takes neither data both ways nor queues (CMBSZ 0x200000)" },
 	{ "R8.7 no use that we have", LOC(0, 0, 2),
 	  SIZE(512, 0, CQS | LISTS | RDS), NVME_CMB_NO_USE,
-	  "it takes neither data both ways nor submission queues (CMBSZ 0x20000e)" },
+	  "it takes neither data both ways nor queues (CMBSZ 0x20000e)" },
 };
 
 KUNIT_ARRAY_PARAM_DESC(bad, bads, what);
