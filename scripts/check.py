@@ -256,11 +256,12 @@ def make_jobs(tests: list[header.Test], suites: list[str],
             jobs.append(Job(f"kunit-{kernel}", kernel,
                             header.Needs(topology="bare", cmdline=only), suites=suites,
                             seconds=sum(times.get(f"{kernel}/{suite}", 60) for suite in suites)))
-        groups: dict[header.Needs, list[header.Test]] = {}
+        # The search for leaks makes all processes slow: not for those who do not ask.
+        groups: dict[tuple[header.Needs, bool], list[header.Test]] = {}
         for test in tests:
             if test.runs_on(kernel):
-                groups.setdefault(test.needs, []).append(test)
-        for number, (needs, members) in enumerate(groups.items()):
+                groups.setdefault((test.needs, kernel in test.leaks), []).append(test)
+        for number, ((needs, _), members) in enumerate(groups.items()):
             jobs.append(Job(f"{needs.topology}-{kernel}-{number}", kernel, needs, members,
                             seconds=sum(times.get(f"{kernel}/{test.name}", test.timeout / 3)
                                         for test in members)))

@@ -22,8 +22,8 @@ The first comment block of a test, shell or C, may have lines like these:
     # skip: REGEX                  a reason for which a case may skip in the machine
                                    above; without, a case that skips has failed
 
-Tests with the same needs share one boot, with the traces and the search for leaks
-that any of them asks for.  A key that is not in this list is prose.
+Tests with the same needs share one boot, with the traces that any of them asks
+for.  A key that is not in this list is prose.
 """
 
 from __future__ import annotations

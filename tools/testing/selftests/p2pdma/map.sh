@@ -10,6 +10,7 @@
 # topology: switch
 # kernels: normal debug
 # timeout: 60
+# leaks: normal
 # tags: core map
 
 # shellcheck disable=SC2317 # run_cases calls the functions, by name

@@ -14,6 +14,7 @@
 # topology: rnic
 # kernels: normal
 # timeout: 400
+# leaks: normal
 # tags: nvmet
 
 # shellcheck disable=SC2317 # run_cases calls the functions, by name

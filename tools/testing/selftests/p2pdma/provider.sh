@@ -11,6 +11,7 @@
 # topology: switch
 # kernels: normal debug
 # timeout: 120
+# leaks: normal
 # tags: core provider
 
 # shellcheck disable=SC2317 # run_cases calls the functions, by name
