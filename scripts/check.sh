@@ -23,7 +23,7 @@ passed=scripts/config/nop2pdma.passed
 feature_off_inputs() {
 	git ls-files -- include block drivers patches scripts/config samples \
 		tools/testing/selftests/p2pdma/{nop2pdma.sh,lib.sh} |
-		grep -vE "_test\.[ch]$|p2pdma-.*\.c$|^$passed$" |
+		grep -vE "_test\.[ch]$|^drivers/pci/p2pdma|^$passed$" |
 		xargs -d '\n' sha256sum -- | hash_of off
 }
 

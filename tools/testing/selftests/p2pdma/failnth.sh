@@ -14,7 +14,6 @@
 # kernels: debug
 # timeout: 240
 # leaks: debug
-# own-boot: yes
 # tags: core failnth
 #
 # x86 warns when adding pages fails, whatever the reason, in its own code:
