@@ -43,8 +43,8 @@ _MACHINE_OVERHEAD_MIB = 300
 # What is chosen at random: the same each time, but with SEED=random.
 _SEED = "0" if os.environ.get("SEED") == "random" else os.environ.get("SEED") or "6012"
 # dma-debug walks its whole table whenever a driver unbinds: minutes, where a
-# suite simulates a thousand functions.
-_KUNIT_CMDLINE = ("dma_debug=off log_buf_len=16M "
+# suite simulates a thousand functions. Each removal waits for RCU: begin at once.
+_KUNIT_CMDLINE = ("dma_debug=off log_buf_len=16M rcutree.jiffies_till_first_fqs=0 "
                   f"p2pdma_oracle_test.seed={_SEED} p2pdma_acs_test.seed={_SEED}")
 _TAIL_LINES = 25
 _TIMES = paths.CHECK / "times.json"

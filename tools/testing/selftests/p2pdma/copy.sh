@@ -14,7 +14,7 @@
 #
 # topology: switch
 # kernels: normal debug
-# debug-cases: whole drive goes|contents are lost
+# debug-cases: whole_drive|nearly_exhausted|contents_lost
 # timeout: 180
 # trace: dma
 # tags: copy core block nvme

@@ -13,7 +13,7 @@
 # iommu: intel
 # cmdline: p2pdma.allow_host_bridge=8086:29c0
 # kernels: normal debug
-# debug-cases: R3.3
+# debug-cases: mixed|untrusted
 # timeout: 60
 # tags: topology map iommu host
 

@@ -16,7 +16,7 @@
 # topology: rnic-acs
 # cmdline: p2pdma.acs=path
 # kernels: normal debug
-# debug-cases: allowed and forbidden|nothing is left
+# debug-cases: allowed_and_forbidden|nothing_is_left
 # timeout: 300
 # leaks: normal
 # tags: nvmet acs
