@@ -105,12 +105,19 @@ grows()
 	wait_for 20 more_than one 1 "$1" "$before" || fail "$1 does not grow"
 }
 
+# goes_on ROUND: ten rounds, and more until one of them hit a command under way
+goes_on()
+{
+	(($1 < $(rounds 10))) || { (($1 < 60)) && (($(nvmet_counter one 1 fallback_repeated) == 0)); }
+}
+
 allowed_and_forbidden()
 {
 	local i
 
 	under_load
-	for ((i = 0; i < $(rounds 10); i++)); do
+	for ((i = 0; ; i++)); do
+		goes_on "$i" || break
 		grows p2p_bytes
 		sleep 0.1
 		port_attribute 1 allow_p2pmem 0
@@ -131,7 +138,8 @@ redirected_by_hand()
 	local i
 
 	under_load
-	for ((i = 0; i < $(rounds 10); i++)); do
+	for ((i = 0; ; i++)); do
+		goes_on "$i" || break
 		grows p2p_bytes
 		sleep 0.1
 		acs_write "$cmb_port" "$on"
