@@ -119,10 +119,8 @@ derive() {
 	local kernel=$build/kernel-normal wanted line
 
 	if [[ ! -f $out/.config || $kernel/.stamp -nt $out/.config ]]; then
-		rm -rf "$out"
-		mkdir -p "$out"
-		tar -C "$kernel" -c --exclude=./modroot --exclude=./kselftest-install \
-			--exclude='./payload*' --exclude=./vmlinux\* --exclude=./.tmp_\* . | tar -C "$out" -x
+		rsync -a --delete --exclude=/modroot --exclude='/*kselftest*' --exclude='/payload*' \
+			--exclude='/vmlinux*' --exclude='/.tmp_*' "$kernel/" "$out/"
 	fi
 	printf '%s\n' CONFIG_WERROR=n "$@" | cat "$kernel/.config" - >"$out/.config"
 	kmake olddefconfig
@@ -454,7 +452,7 @@ main() {
 	step "Lint"
 	[[ -e $src/.git ]] || die "there is no build/linux; run 'make tree'"
 	need_packages git gcc make flex bison bc libelf-dev libssl-dev libc6-dev ccache \
-		xz-utils perl python3 python3-ply python3-git python3-docutils sparse shellcheck codespell binutils
+		xz-utils rsync perl python3 python3-ply python3-git python3-docutils sparse shellcheck codespell binutils
 	one_at_a_time lint
 	if [[ $(git -C "$src" rev-parse HEAD) != "$(git -C "$src" rev-parse refs/p2pdma/assembled)" ]]; then
 		warn "build/linux has edits that the project does not: they are not checked as commits"

@@ -108,7 +108,8 @@ grows()
 # goes_on ROUND: ten rounds, and more until one of them hit a command under way
 goes_on()
 {
-	(($1 < $(rounds 10))) || { (($1 < 60)) && (($(nvmet_counter one 1 fallback_repeated) == 0)); }
+	(($1 < $(rounds 10))) ||
+		(($1 < 60 && $(nvmet_counter one 1 fallback_repeated) == 0))
 }
 
 allowed_and_forbidden()

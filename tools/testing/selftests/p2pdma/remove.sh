@@ -175,7 +175,7 @@ held()
 	! has_ended "$pid" || fail "removal did not wait"
 	reports | sed 's/^/# /'
 	holders="1024 KiB alloc_one \[p2pdma_test\], 64 KiB cmd_sgl \[p2pdma_test\]"
-	check_log "how much, of whom" "$cmb_bdf: p2pdma: waiting for 1088 KiB of BAR 2 since [0-9]+ s,"
+	check_log "how much" "$cmb_bdf: p2pdma: waiting for 1088 KiB of BAR 2 since [0-9]+ s,"
 	check_log "who, and for whom" "s, held by $holders; bound to it: p2pdma_test$"
 	check_equal "told" "$(p2p_value told list-told "$list")" 1
 	check_fails "allocating more" "Cannot allocate memory" p2p alloc "$cmb_bdf" 4096
