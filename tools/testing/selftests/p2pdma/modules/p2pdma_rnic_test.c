@@ -27,6 +27,7 @@
 #include <rdma/ib_cm.h>
 #include <rdma/ib_verbs.h>
 #include <rdma/rdma_cm.h>
+#include <rdma/rw.h>
 
 #define PORT		7470
 #define BACKLOG		4
@@ -1286,6 +1287,113 @@ static int test_peer(void)
 	return 0;
 }
 
+/* --- tests: signatures --- */
+
+/*
+ * No adapter here makes signatures. What rdma_rw does before and after that is
+ * the same: a registration of a device of our own notes the addresses.
+ */
+static struct {
+	struct scatterlist sg[2], prot[1];
+	int answer;
+	dma_addr_t ram_addr, peer_addr, prot_addr;
+} signature;
+
+static int note_pi(struct ib_mr *mr, struct scatterlist *sg, int nents,
+		   unsigned int *off, struct scatterlist *prot, int prot_nents,
+		   unsigned int *prot_off)
+{
+	signature.ram_addr = sg_dma_address(&sg[0]);
+	signature.peer_addr = sg_dma_address(&sg[1]);
+	signature.prot_addr = sg_dma_address(&prot[0]);
+	return signature.answer;
+}
+
+/* Data in ordinary and in peer memory, protection information in peer memory */
+static int sign(struct ib_qp *qp, int nents, int want)
+{
+	struct ib_sig_attrs attrs = { .wire.sig_type = IB_SIG_TYPE_T10_DIF };
+	struct scatterlist *sg = signature.sg, *prot = signature.prot;
+	struct rdma_rw_ctx ctx;
+	int err;
+
+	sg_init_table(sg, 2);
+	sg_set_buf(&sg[0], server.buf, PAGE_SIZE);
+	sg_set_buf(&sg[1], peer.virt, SZ_64K);
+	sg_init_table(prot, 1);
+	sg_set_buf(&prot[0], peer.virt + SZ_128K, PAGE_SIZE);
+	err = rdma_rw_ctx_signature_init(&ctx, qp, server.id->port_num, sg,
+					 nents, prot, 1, &attrs, 0, 1,
+					 DMA_FROM_DEVICE);
+	if (want < 0)
+		CHECK(err == want, "%d, should be %d", err, want);
+	else
+		CHECK(err > 0, "failed with %d", err);
+	if (err > 0) {
+		CHECK(!sg_dma_is_bus_address(&sg[0]), "RAM by a bus address");
+		CHECK(sg_dma_is_bus_address(&sg[1]), "data by no bus address");
+		CHECK(sg_dma_is_bus_address(&prot[0]),
+		      "protection information by no bus address");
+		rdma_rw_ctx_destroy_signature(&ctx, qp, server.id->port_num, sg,
+					      nents, prot, 1, DMA_FROM_DEVICE);
+	}
+	CHECK(!sg_dma_is_bus_address(&sg[1]) && !sg_dma_is_bus_address(&prot[0]),
+	      "%d: still mapped afterwards", want);
+	return 0;
+}
+
+static int sign_all(struct ib_qp *qp, struct ib_mr *mr)
+{
+	struct device *dma = server.id->device->dma_device;
+	dma_addr_t bus = sg_dma_address(peer.table.sgl);
+	u64 mask = *dma->dma_mask;
+	int err;
+
+	TRY(sign(qp, 2, 1));
+	CHECK(signature.peer_addr == bus, "data at %pad", &signature.peer_addr);
+	CHECK(signature.prot_addr == bus + SZ_128K,
+	      "protection information at %pad", &signature.prot_addr);
+	CHECK(signature.ram_addr == server.dma, "RAM at %pad",
+	      &signature.ram_addr);
+	signature.answer = -EIO;
+	TRY(sign(qp, 2, -EIO));
+	list_del_init(&mr->qp_entry);
+	TRY(sign(qp, 2, -EAGAIN));
+	/* Ordinary memory can be reached with these 31 bits, the BAR cannot. */
+	*dma->dma_mask = DMA_BIT_MASK(31);
+	err = sign(qp, 2, -EREMOTEIO) ?: sign(qp, 1, -EREMOTEIO);
+	*dma->dma_mask = mask;
+	return err;
+}
+
+static int test_signature(void)
+{
+	struct ib_device *dev = kzalloc(sizeof(*dev), GFP_KERNEL);
+	struct ib_sig_attrs attrs;
+	struct ib_mr mr = {
+		.device = dev,
+		.type = IB_MR_TYPE_INTEGRITY,
+		.sig_attrs = &attrs,
+	};
+	struct ib_qp *qp;
+	int err;
+
+	CHECK(dev, "no memory");
+	dev->ops.map_mr_sg_pi = note_pi;
+	signature.answer = 0;
+	err = connect_pair() ?: get_peer();
+	if (!err) {
+		qp = server.id->qp;
+		list_add(&mr.qp_entry, &qp->sig_mrs);
+		err = sign_all(qp, &mr);
+		list_del(&mr.qp_entry);
+	}
+	kfree(dev);
+	return err;
+}
+
+/* --- tests: virtual DMA --- */
+
 /* A list of ordinary memory and then peer memory, and each of the two */
 static int map_virtual(struct ib_device *dev, void *peer_mem)
 {
@@ -1457,6 +1565,7 @@ static const struct {
 	{ "starving", test_starving },
 	{ "failing", test_failing },
 	{ "peer", test_peer },
+	{ "signature", test_signature },
 	{ "virtual", test_virtual },
 	{ "reject", test_reject },
 	{ "refused", test_refused },
