@@ -28,4 +28,4 @@ step "Removing kernels, logs and exports"
 if [[ -e $build/stock ]]; then
 	git -C "$build/linux" worktree remove --force "$build/stock" || rm -rf "$build/stock"
 fi
-rm -rf "$build"/kernel-* "$build"/{log,series,deb,commits,lint,lint-modules}
+rm -rf "$build"/kernel-* "$build"/{log,series,deb,commits,lint,lint-kconfig,lint-modules}

@@ -13,7 +13,7 @@ one place only:
     KUnit            the comment directly above the function of a case
                      (/* R2.2 N5: sentence */), and parameter descriptions
                      ({ "R2.2 N5 sentence", ... })
-    static checks    the name of a finding in lint.sh: finding "R5.2: name"
+    static checks    the name of a finding in lint*.sh: finding "R5.2: name"
 
 Prose elsewhere may mention numbers; it does not count.
 """
@@ -65,7 +65,11 @@ def shell_cases(path):
 
 
 def kunit_cases(path):
-    suite, text = path.stem.removesuffix("_test"), path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
+    suite = re.search(r'struct kunit_suite \w+ = \{[^}]*\.name = "(\w+)"', text)
+    if not suite:
+        return
+    suite = suite[1]
     for match in PARAMETER.finditer(text):
         yield suite, "a parameter", match[1].split()
     for kind, name in CASE.findall(text):
@@ -81,10 +85,11 @@ def kunit_cases(path):
 def all_cases():
     for path in sorted(SELFTESTS.glob("*.sh")):
         yield from shell_cases(path)
-    for path in sorted((TOP / "drivers/pci").glob("p2pdma_*_test.c")):
+    for path in sorted((TOP / "drivers").rglob("*_test.c")):
         yield from kunit_cases(path)
-    for match in STATIC.finditer((TOP / "scripts/lint.sh").read_text(encoding="utf-8")):
-        yield "static check", "lint.sh", match[1].split()
+    for source in sorted((TOP / "scripts").glob("lint*.sh")):
+        for match in STATIC.finditer(source.read_text(encoding="utf-8")):
+            yield "static check", source.name, match[1].split()
 
 
 def table(known, covered):
