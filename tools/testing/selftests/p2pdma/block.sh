@@ -33,15 +33,7 @@ invalid=-22
 # blk COMMAND ARGUMENT...: one command of modules/p2pdma_block_test.c
 blk()
 {
-	local fd status=1
-
-	exec {fd}<>/sys/kernel/debug/p2pdma_block_test/command
-	if echo "$*" >&"$fd"; then
-		cat <&"$fd"
-		status=0
-	fi
-	exec {fd}>&-
-	return "$status"
+	debugfs_command p2pdma_block_test "$@"
 }
 
 # gives "WORD..." COMMAND...: the answer has these words
@@ -229,14 +221,13 @@ not_seen_without_feature()
 # The message is rate limited, over all disks; cases before this one count too.
 says_why()
 {
-	local i
+	wait_for 10 refusal_is_logged || fail "the log does not say '$bio_refused'"
+}
 
-	for ((i = 0; i < 10; i++)); do
-		gives "status=$refused seen=0" io "$bio" write hand A4K
-		log_since | grep -E "$bio_refused" >/dev/null && return
-		sleep 1
-	done
-	check_log "the log says why" "$bio_refused"
+refusal_is_logged()
+{
+	gives "status=$refused seen=0" io "$bio" write hand A4K
+	log_since | grep -E "$bio_refused" >/dev/null
 }
 
 marks()

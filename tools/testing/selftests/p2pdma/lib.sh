@@ -45,6 +45,8 @@ export src dst cmb src_bdf dst_bdf cmb_bdf mem_bdf
 
 _cases=()
 _deferred=()
+# Nobody ever writes there, see nap.
+exec {_silence}<> <(:)
 # Where skip leaves its reason for run_cases
 _skip_reason=/dev/null
 
@@ -231,6 +233,12 @@ log_since()
 	dmesg | awk -v mark="$log_mark" 'found { print } index($0, mark) { found = 1 }'
 }
 
+# nap SECONDS: a sleep without a process, which under load takes as long to start
+nap()
+{
+	read -rt "$1" -u "$_silence" || :
+}
+
 # wait_for SECONDS COMMAND...: until it succeeds.  SECONDS is what an ordinary
 # machine needs at most.  The limit is ten times that: it only ends a test that
 # hangs, and a slow machine must not reach it.
@@ -241,7 +249,7 @@ wait_for()
 
 	until "$@"; do
 		((SECONDS < deadline)) || return 1
-		sleep 0.1
+		nap 0.1
 	done
 }
 
@@ -344,11 +352,12 @@ unload()
 # ctrl_of ROLE: nvme0, or nothing
 ctrl_of()
 {
-	local dir
+	local dir serial
 
 	for dir in /sys/class/nvme/nvme*; do
-		[ -r "$dir/serial" ] || continue
-		if [ "$(trim "$dir/serial")" = "$1" ]; then
+		serial=''
+		read -r serial 2>/dev/null <"$dir/serial" || :
+		if [ "$serial" = "$1" ]; then
 			echo "${dir##*/}"
 			return
 		fi
@@ -643,7 +652,16 @@ sum_of()
 
 	[ -n "$length" ] || length=$(($(blockdev --getsize64 "$disk") - offset))
 	dd if="$disk" bs=1M iflag=direct,fullblock,skip_bytes,count_bytes \
-		skip="$offset" count="$length" status=none | sha256sum | cut -d ' ' -f 1
+		skip="$offset" count="$length" status=none | sum
+}
+
+# sum: of standard input; MD5, as only accidents can change the data
+sum()
+{
+	local words
+
+	words=$(md5sum)
+	echo "${words%% *}"
 }
 
 # fill DISK OFFSET LENGTH SOURCE: overwrite it with other data.  A disk that is
@@ -757,6 +775,12 @@ patient()
 	echo 3600000 >"$file"
 }
 
+# commands_in_cmb: how many commands of the drive's namespace lie there
+commands_in_cmb()
+{
+	"$here/p2pmem_mmap" sqes "$PCI/$cmb_bdf/resource2" 13
+}
+
 # scribble_cmb BYTE RESERVED: what a reset may do to the contents.  An emulated
 # drive keeps them.  The driver's queues, RESERVED bytes at the start, stay.
 scribble_cmb()
@@ -856,22 +880,28 @@ takes_no_peer_memory()
 
 # --- the test module -------------------------------------------------------
 
-# p2p COMMAND ARGUMENT...: one command of modules/p2pdma_test.c; prints what it
-# has to say, fails with the text of its errno.  Without a process of its own:
-# on a debug kernel each costs a tenth of a second.
-p2p()
+# debugfs_command MODULE COMMAND ARGUMENT...: of one of the test modules; prints
+# what it has to say, fails with the text of its errno.  Without a process of its
+# own: on a debug kernel each costs a tenth of a second.
+debugfs_command()
 {
 	local fd line status=1
 
-	exec {fd}<>/sys/kernel/debug/p2pdma_test/command
-	if echo "$*" >&"$fd"; then
-		while IFS= read -r line <&"$fd"; do
+	exec {fd}<>"/sys/kernel/debug/$1/command"
+	if echo "${*:2}" >&"$fd"; then
+		while IFS= read -r line <&"$fd" || [ -n "$line" ]; do
 			printf '%s\n' "$line"
 		done
 		status=0
 	fi
 	exec {fd}>&-
 	return "$status"
+}
+
+# p2p COMMAND ARGUMENT...: one command of modules/p2pdma_test.c
+p2p()
+{
+	debugfs_command p2pdma_test "$@"
 }
 
 # p2p_value KEY COMMAND...: the value of one "key=value" of its output

@@ -93,7 +93,7 @@ under_load()
 survives()
 {
 	finish_load
-	same_data "$disk" "$dst" 0 $((16 * MIB))
+	load_arrived "$dst"
 }
 
 # grows KEY: a counter of namespace 1, from now on
@@ -120,7 +120,7 @@ allowed_and_forbidden()
 	for ((i = 0; ; i++)); do
 		goes_on "$i" || break
 		grows p2p_bytes
-		sleep 0.1
+		nap 0.1
 		port_attribute 1 allow_p2pmem 0
 		wait_for 10 way_is_shut || fail "$i: not allowed any more, and the way is open"
 		port_attribute 1 allow_p2pmem 1
@@ -142,7 +142,7 @@ redirected_by_hand()
 	for ((i = 0; ; i++)); do
 		goes_on "$i" || break
 		grows p2p_bytes
-		sleep 0.1
+		nap 0.1
 		acs_write "$cmb_port" "$on"
 		check_load "$i"
 	done

@@ -165,15 +165,15 @@ others_take()
 		((i < $(rounds 30) || $(counted p2p one 1) == 0 || $(counted host one 1) == 0)) ||
 			break
 		p2p alloc-all "$mem_bdf" $((4 << i % 5))K >/dev/null || :
-		sleep 0.05
+		nap 0.05
 		p2p free-all
-		sleep 0.05
+		nap 0.05
 		check_load "$i"
 	done
 	finish_load
 	((0 < $(counted p2p one 1))) || fail "no command used peer memory"
 	((0 < $(counted host one 1))) || fail "all found memory: there was enough"
-	same_data "$disk" "$dst" 0 $((16 * MIB))
+	load_arrived "$dst"
 	check_recovered
 }
 

@@ -21,6 +21,8 @@ NVMET=/sys/kernel/config/nvmet
 NVMET_DEBUG=/sys/kernel/debug/nvmet
 # How long a connection may take to come, and an object to go.
 NVMET_WAIT=120
+# Where the load writes: the first bytes of its disk.
+LOAD=$((4 * MIB))
 
 # --- what is needed --------------------------------------------------------
 
@@ -50,13 +52,10 @@ require_nvmet()
 
 # --- the target ------------------------------------------------------------
 
-# Not with "echo -n VALUE >FILE": a redirection that fails would end the case
-# without a word on what was written.
 # set_attribute FILE VALUE
 set_attribute()
 {
-	printf '%s' "$2" | tee "$1" >/dev/null ||
-		fail "cannot write '$2' to ${1#"$NVMET/"}"
+	printf '%s' "$2" >"$1" || fail "cannot write '$2' to ${1#"$NVMET/"}"
 }
 
 get_attribute()
@@ -384,7 +383,7 @@ start_load()
 	fio_log=$(mktemp)
 	defer rm -f "$fio_log"
 	start_fio "$fio_log" "$1" --rw=randwrite --bsrange=4k-64k --iodepth=16 \
-		--size=16M --verify_backlog=64 --time_based --runtime=36000 "${@:2}"
+		--size="$LOAD" --verify_backlog=64 --time_based --runtime=36000 "${@:2}"
 	wait_for 20 writes_more "$1" "$before" || :
 	check_load "at the start"
 }
@@ -438,6 +437,12 @@ finish_load()
 	check_no_log "no I/O error" "I/O error|I/O Cmd|I/O Error"
 }
 
+# load_arrived LOCAL: what the host reads is what the drive has
+load_arrived()
+{
+	same_data "$disk" "$1" 0 "$LOAD"
+}
+
 # abandon_load: it may have failed, and has to end now
 abandon_load()
 {
@@ -447,12 +452,6 @@ abandon_load()
 }
 
 # LOCAL is the disk that the target has, DISK what the host sees of it.
-
-# sum: of standard input
-sum()
-{
-	sha256sum | cut -d ' ' -f 1
-}
 
 # host_writes DISK LOCAL OFFSET LENGTH: one command where the host's limits
 # allow; the blocks before and after stay as they are
@@ -505,32 +504,32 @@ same_data()
 # "fallback" is the sum of all fallback_REASON.
 nvmet_counter()
 {
-	awk -v nsid="$2" -v key="$3" '
-	{
-		of_it = 0
-		for (i = 1; i <= NF; i++)
-			of_it = of_it || $i == "nsid=" nsid
-		if (!of_it)
-			next
-		for (i = 1; i <= NF; i++) {
-			value = $i
-			sub(/^[^=]*=/, "", value)
-			name = substr($i, 1, length($i) - length(value) - 1)
-			if (name != key && !(key == "fallback" && name ~ /^fallback_/))
-				continue
-			found = 1
-			if (value ~ /^[0-9]+$/)
-				sum += value
-			else
-				text = value
-		}
-	}
-	END {
-		if (!found)
-			exit 1
-		print text != "" ? text : sum + 0
-	}' "$NVMET_DEBUG/$1"/ctrl*/p2pmem ||
-		fail "no $3 of namespace $2 in $NVMET_DEBUG/$1/ctrl*/p2pmem"
+	local file lines line words word value number=0 text='' found=''
+
+	for file in "$NVMET_DEBUG/$1"/ctrl*/p2pmem; do
+		# In one read: what one reads in parts may change in between.
+		mapfile -t lines <"$file" || continue
+		for line in "${lines[@]}"; do
+			[[ " $line " == *" nsid=$2 "* ]] || continue
+			read -ra words <<<"$line"
+			for word in "${words[@]}"; do
+				case $word in
+				"$3="*) ;;
+				fallback_*=*) [ "$3" = fallback ] || continue ;;
+				*) continue ;;
+				esac
+				found=yes
+				value=${word#*=}
+				if [[ $value =~ ^[0-9]+$ ]]; then
+					number=$((number + value))
+				else
+					text=$value
+				fi
+			done
+		done
+	done
+	[ -n "$found" ] || fail "no $3 of namespace $2 in $NVMET_DEBUG/$1/ctrl*/p2pmem"
+	echo "${text:-$number}"
 }
 
 # count SUBSYS NSID: from here on

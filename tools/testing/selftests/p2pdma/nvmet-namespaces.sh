@@ -14,7 +14,6 @@
 # topology: rnic
 # kernels: normal
 # timeout: 400
-# leaks: normal
 # tags: nvmet
 
 # shellcheck disable=SC2317 # run_cases calls the functions, by name

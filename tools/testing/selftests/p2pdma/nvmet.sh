@@ -14,7 +14,6 @@
 # kernels: normal
 # timeout: 400
 # trace: dma
-# leaks: normal
 # tags: nvmet
 
 # shellcheck disable=SC2317 # run_cases calls the functions, by name

@@ -29,12 +29,12 @@ restore()
 	restore_cmb
 }
 
-# Fifty times: enough for a leak of one reference or page to be seen.
+# Thirty times: enough for a leak of one reference or page to be seen.
 again_and_again()
 {
 	local way=$1 size available i times
 
-	times=$(rounds 50)
+	times=$(rounds 30)
 	defer restore
 	size=$(p2pmem_size "$cmb_bdf")
 	available=$(p2pmem_available "$cmb_bdf")
@@ -87,7 +87,7 @@ during_copies()
 
 	defer restore
 	copy_parameter chunk_kib 256
-	for ((i = 0; i < $(rounds 8); i++)); do
+	for ((i = 0; i < $(rounds 4); i++)); do
 		until_seen 20 unbound_midway "0.0$((i * 13 % 10))"
 	done
 }
@@ -292,8 +292,8 @@ end_goes()
 	check_copied 0 0 "$whole"
 }
 
-add "N1: remove and rescan, $(rounds 50) times" again_and_again remove
-add "N1: unbind and bind, $(rounds 50) times" again_and_again unbind
+add "N1: remove and rescan, $(rounds 30) times" again_and_again remove
+add "N1: unbind and bind, $(rounds 30) times" again_and_again unbind
 add "R2.9 N1: removal does not wait for an idle list" idle_list
 add "R2.9: an orchestrator gives idle memory back when told" polite_list
 add "R1.7 N2: unbind waits for held memory, and says who holds it" held unbind

@@ -13,6 +13,7 @@
 #
 # topology: cmb-sqes
 # kernels: normal debug
+# debug-cases: under_io|held|resets of the provider|function_reset|fewer_and_more
 # timeout: 900
 # leaks: normal
 # tags: nvme reset
@@ -35,12 +36,6 @@ reset()
 	wait_for 120 ctrl_in_state "$1" live || fail "$1 is not live after a reset"
 }
 
-# Commands of this namespace that lie in the CMB.
-commands_in_cmb()
-{
-	"$here/p2pmem_mmap" sqes "$PCI/$cmb_bdf/resource2" 13
-}
-
 queues_in_cmb()
 {
 	local taken before
@@ -59,7 +54,7 @@ under_io()
 {
 	local size available before after i pid log times
 
-	times=$(rounds 50)
+	times=$(rounds 30)
 	size=$(p2pmem_size "$cmb_bdf")
 	available=$(p2pmem_available "$cmb_bdf")
 	before=$(generation)
@@ -177,7 +172,7 @@ during_copies()
 	patient "$dst"
 	want=$(sum_of "$src" 0 "$length")
 	copy_parameter chunk_kib 256
-	for ((i = 1; i <= 40 && hits < $(rounds 6); i++)); do
+	for ((i = 1; i <= 40 && hits < $(rounds 4); i++)); do
 		wipe "$dst" 0 "$length"
 		throttle $((2 * MIB)) "$slow"
 		copy "$src" "$dst" 0 0 "$length" &
@@ -200,7 +195,7 @@ during_copies()
 	done
 	note "$hits of $((i - 1)) copies were hit, $repeated chunks repeated," \
 		"$p2p bytes through peer memory, $host not"
-	((hits >= $(rounds 6))) || fail "only $hits resets hit a copy"
+	((hits >= $(rounds 4))) || fail "only $hits resets hit a copy"
 	((p2p > 0)) || fail "no copy used peer memory"
 	[ "$1" != cmb ] || ((repeated >= hits)) ||
 		fail "$hits resets of the provider, but $repeated chunks repeated"
@@ -242,7 +237,7 @@ fewer_and_more_queues()
 	echo 2 >"$parameters/write_queues"
 	bind_anew
 	available=$(p2pmem_available "$cmb_bdf")
-	for ((i = 0; i < $(rounds 10); i++)); do
+	for ((i = 0; i < $(rounds 5); i++)); do
 		for nr in 0 2; do
 			echo "$nr" >"$parameters/poll_queues"
 			echo "$nr" >"$parameters/write_queues"
@@ -274,7 +269,7 @@ unbind_and_bind()
 }
 
 add "R8.2: submission queues are in the CMB" queues_in_cmb
-add "R8.1 R8.2 N17 N18: $(rounds 50) resets under I/O; the pool is whole, the data right" under_io
+add "R8.1 R8.2 N17 N18: $(rounds 30) resets under I/O; the pool is whole, the data right" under_io
 add "R1.7 R2.9: memory held by others survives a reset; they are told" held
 add "R1.7 N25: resets of the provider during copies" during_copies cmb
 add "R1.7 N25: resets of the source during copies" during_copies src

@@ -98,11 +98,12 @@ use_rnic()
 # rnic_counter NAME KEY
 rnic_counter()
 {
-	local line value=''
+	local line lines value=''
 
-	while IFS= read -r line; do
+	mapfile -t lines <"$RNIC_DEBUGFS/$(rnic_ibdev "$1")/counters"
+	for line in "${lines[@]}"; do
 		[[ $line != "$2="* ]] || value=${line#*=}
-	done <"$RNIC_DEBUGFS/$(rnic_ibdev "$1")/counters"
+	done
 	[ -n "$value" ] || fail "adapter $1 has no counter $2"
 	echo "$value"
 }

@@ -50,14 +50,14 @@ publish_and_withdraw()
 
 quiesce_and_resume()
 {
-	sleep 0.1
+	nap 0.1
 	p2p quiesce "$mem_bdf" && p2p resume "$mem_bdf"
 }
 
 unbind_and_bind()
 {
-	sleep 0.2
-	unbind "$mem_bdf" && sleep 0.05 && bind "$mem_bdf" p2pdma_provider
+	nap 0.2
+	unbind "$mem_bdf" && nap 0.05 && bind "$mem_bdf" p2pdma_provider
 }
 
 map_and_unmap()

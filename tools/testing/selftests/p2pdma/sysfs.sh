@@ -128,14 +128,14 @@ storm()
 {
 	local stop wrong counts before i times
 
-	times=$(rounds 30)
+	times=$(rounds 20)
 	stop=$(mktemp -u)
 	wrong=$(mktemp)
 	counts=$(mktemp)
 	defer rm -f "$stop" "$wrong" "$counts"
 	defer touch "$stop"
 	defer rebind "$mem_bdf" p2pdma_provider
-	for ((i = 0; i < 6; i++)); do
+	for ((i = 0; i < 3; i++)); do
 		reader &
 	done
 	for ((i = 0; i < times; i++)); do
