@@ -540,7 +540,8 @@ def run_job(job: Job, report: Report, memory: Memory) -> None:
 
 
 def run_jobs(jobs: list[Job], report: Report) -> None:
-    parallel = int(os.environ.get("JOBS", 0)) or min(os.cpu_count() or 1, 4)
+    # One more than there are processors: a machine waits now and then.
+    parallel = int(os.environ.get("JOBS", 0)) or min((os.cpu_count() or 1) + 1, 5)
     memory = Memory()
     with ThreadPoolExecutor(parallel) as pool:
         futures = [pool.submit(run_job, job, report, memory) for job in jobs]

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
+# shellcheck disable=SC2154 # lint.sh sets what is not set here
 #
 # What the compiler and sparse find, in configurations that are not built
 # otherwise.  Sourced by lint.sh.

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
+# shellcheck disable=SC2154 # lint.sh sets what is not set here
 #
 # Requirements that can be read off the tree.  Sourced by lint.sh.
 
