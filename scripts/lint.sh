@@ -187,21 +187,23 @@ check_requirements() {
 	finding "requirements and tests" "$(scripts/requirements.py --check || true)"
 }
 
-# run_checks CHECK...: as many at a time as there are processors; the longest first
+# run_checks CHECK...: as many at a time as there are processors, the longest first;
+# what one says comes when it is over
 run_checks() {
 	local dir check
 
 	dir=$(mktemp -d)
+	exec 3>&1
 	for check; do
 		(($(jobs -rp | wc -l) < $(nproc))) || wait -n || true
 		(
+			trap 'cat "$dir/$check" >&3' EXIT
 			"$check"
 			printf '%d\n' "$problems" >"$dir/$check.count"
 		) >"$dir/$check" 2>&1 &
 	done
 	wait
 	for check; do
-		cat "$dir/$check"
 		if [[ -s $dir/$check.count ]]; then
 			problems=$((problems + $(<"$dir/$check.count")))
 		else

@@ -5,7 +5,8 @@ The first comment block of a test, shell or C, may have lines like these:
 
     # topology: switch             the machine (default switch)
     # kernels: normal debug        which kernels (default these two)
-    # debug-cases: one|another     functions: only these cases run on the debug kernel
+    # debug-cases: REGEX           only cases whose function or title matches run on the
+    #                              debug kernel
     # timeout: 60                  seconds on the normal kernel (default 60)
     # cmdline: p2pdma.acs=switch   more kernel parameters
     # cpu: EPYC                    QEMU CPU model
